@@ -1,0 +1,696 @@
+//! An account: its buckets, its credit line, what is held, and the order in which they pay.
+//!
+//! Reserved sums live in memory only: they are rebuilt from the open sessions at start and compared by the audit.
+//! Nothing here knows protocols, sessions or tariffs.
+//!
+//! Invariants:
+//! - `reserved` of a bucket or credit line is the sum of the [`Reservation`]s that name it;
+//! - a reservation never lifts `reserved` above the balance (reported overuse may still take the balance below it);
+//! - for every unit, opening + what came in - what went out = what is there ([`Account::proof`]).
+
+use smallvec::SmallVec;
+
+use crate::cdr::{Movement, Movements, Payer};
+use crate::ids::{AccountId, BucketId, CdrPosition, CounterId, GroupId, RatingGroup, ServiceId, TenantId};
+use crate::money::{Currency, Money};
+use crate::tariff::{Service, ServiceKey};
+use crate::time::Timestamp;
+use crate::units::Unit;
+
+/// What a bucket holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Holding {
+    /// The account's currency, in micro-units.
+    Money,
+    /// Seconds, octets or events.
+    Units(Unit),
+}
+
+/// How a bucket came to be: money that was paid is a liability to finance, what was granted is not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Origin {
+    /// Paid by the subscriber.
+    Paid,
+    /// A gift, a bonus.
+    Granted,
+}
+
+/// Which traffic a bucket pays for; empty lists mean "any".
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct BucketScope {
+    /// Services it serves.
+    pub services: Box<[Service]>,
+    /// Rating groups it serves.
+    pub rating_groups: Box<[RatingGroup]>,
+    /// Service identifiers it serves.
+    pub service_ids: Box<[ServiceId]>,
+}
+
+impl BucketScope {
+    fn serves(&self, service: Service, key: &ServiceKey) -> bool {
+        (self.services.is_empty() || self.services.contains(&service))
+            && (self.rating_groups.is_empty()
+                || key.rating_group.is_some_and(|group| self.rating_groups.contains(&group)))
+            && (self.service_ids.is_empty() || key.services.iter().any(|id| self.service_ids.contains(id)))
+    }
+}
+
+/// A bucket: an amount with a validity, a priority and a scope.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bucket {
+    /// Unique in the account.
+    pub id: BucketId,
+    /// What it holds.
+    pub holding: Holding,
+    /// Paid or granted.
+    pub origin: Origin,
+    /// Micro-units or units. Below zero only by reported overuse (R23).
+    pub balance: i64,
+    /// Held by open sessions. In memory only.
+    pub reserved: i64,
+    /// Lower pays earlier (R17).
+    pub priority: u16,
+    /// First instant at which it pays.
+    pub valid_from: Timestamp,
+    /// First instant at which it no longer pays; [`Timestamp::NEVER`] for always.
+    pub valid_to: Timestamp,
+    /// What it pays for; `None` for anything.
+    pub scope: Option<Box<BucketScope>>,
+}
+
+impl Bucket {
+    fn available(&self) -> i64 {
+        self.balance.saturating_sub(self.reserved)
+    }
+
+    #[inline]
+    fn pays(&self, purpose: &Purpose<'_>) -> bool {
+        self.valid_from <= purpose.at && purpose.at < self.valid_to && self.serves(purpose)
+    }
+
+    fn serves(&self, purpose: &Purpose<'_>) -> bool {
+        self.scope.as_ref().is_none_or(|scope| scope.serves(purpose.service, purpose.key))
+    }
+
+    /// The order of R17 within one kind.
+    fn rank(&self) -> (u16, Timestamp, &BucketId) {
+        (self.priority, self.valid_to, &self.id)
+    }
+}
+
+/// What is to be paid, and when it happened.
+#[derive(Clone, Copy, Debug)]
+pub struct Purpose<'a> {
+    /// The service.
+    pub service: Service,
+    /// The rating group and service identifiers.
+    pub key: &'a ServiceKey,
+    /// The instant that decides which buckets are valid (R41).
+    pub at: Timestamp,
+}
+
+/// A credit line: postpaid, or what a hybrid account may spend beyond its prepaid money (R26).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credit {
+    /// Spent and held may reach this.
+    pub limit: Money,
+    /// Charged so far.
+    pub spent: Money,
+    /// Held by open sessions. In memory only.
+    pub reserved: Money,
+}
+
+impl Credit {
+    fn available(&self) -> Money {
+        self.limit.saturating_sub(self.spent).saturating_sub(self.reserved)
+    }
+}
+
+/// Whether an account may be charged.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AccountState {
+    /// It may.
+    #[default]
+    Active,
+    /// Not for now; usage reported is still debited.
+    Suspended,
+    /// Not until a person says so.
+    Barred,
+    /// Never again.
+    Closed,
+}
+
+/// Why the amount of a unit on an account changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Flow {
+    /// Was there when the account was made.
+    Opening,
+    /// Paid in.
+    TopUp,
+    /// Given.
+    Grant,
+    /// Given back.
+    Refund,
+    /// Used.
+    Debit,
+    /// Lapsed.
+    Expiry,
+}
+
+impl Flow {
+    /// Whether it takes away.
+    pub const fn is_outflow(self) -> bool {
+        matches!(self, Self::Debit | Self::Expiry)
+    }
+}
+
+/// A running total since the account was made; outflows are kept as positive amounts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Total {
+    /// Of what.
+    pub holding: Holding,
+    /// By what.
+    pub flow: Flow,
+    /// How much, in micro-units or units.
+    pub amount: i64,
+}
+
+/// How much of something was used so far in an accounting cycle: what tiers of scope 'cycle' and fair use start from (R09).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Counter {
+    /// Unique in the account.
+    pub id: CounterId,
+    /// What it counts.
+    pub unit: Unit,
+    /// Used since the cycle began, in units.
+    pub used: u64,
+    /// First instant of the cycle.
+    pub cycle_start: Timestamp,
+    /// First instant after the cycle.
+    pub cycle_end: Timestamp,
+}
+
+/// Where an account's CDRs are: a walk back from the newest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct CdrTrail {
+    /// How many there are.
+    pub count: u64,
+    /// The newest; position 0 when there is none.
+    pub last: CdrPosition,
+}
+
+/// An account.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Account {
+    /// Its id.
+    pub id: AccountId,
+    /// The charging group it belongs to.
+    pub group: GroupId,
+    /// The tenant it belongs to.
+    pub tenant: TenantId,
+    /// The currency of its money.
+    pub currency: Currency,
+    /// Whether it may be charged.
+    pub state: AccountState,
+    /// The credit line, if it is postpaid or hybrid.
+    pub credit: Option<Credit>,
+    /// Charged beyond everything there was, where no bucket or credit line could go below zero (R23).
+    pub debt: Money,
+    /// Kept in the order of R17: units before money, then rank.
+    pub buckets: Vec<Bucket>,
+    /// Running totals, ordered by (holding, flow).
+    pub totals: Vec<Total>,
+    /// Its cycle counters; most accounts have none.
+    pub counters: Box<[Counter]>,
+    /// Its CDRs.
+    pub cdrs: CdrTrail,
+}
+
+/// What is held for one grant. Made by [`Account::reserve`], consumed by [`Account::release`]: nobody settles twice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[must_use = "a reservation that is dropped is never given back"]
+pub struct Reservation {
+    /// Amounts held per bucket.
+    pub buckets: SmallVec<[(BucketId, i64); 2]>,
+    /// Amount held of the credit line.
+    pub credit: Money,
+}
+
+impl Reservation {
+    /// Whether nothing is held.
+    pub fn is_empty(&self) -> bool {
+        self.buckets.is_empty() && self.credit == Money::ZERO
+    }
+
+    /// Money held: of `account`'s money buckets and of its credit line.
+    pub fn money(&self, account: &Account) -> Money {
+        let held =
+            self.buckets.iter().filter(|(id, _)| account.bucket(id).is_some_and(|b| b.holding == Holding::Money));
+        held.fold(self.credit, |sum, (_, amount)| sum.saturating_add(Money::from_micros(*amount)))
+    }
+}
+
+/// What pays within an account. True until a bucket is added.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// The bucket of this number in the order of R17.
+    Bucket(usize),
+    /// The credit line.
+    Credit,
+}
+
+/// What is to be held, where.
+pub type Holds = SmallVec<[(Place, i64); 2]>;
+
+/// Something that can pay money, and how much of it is free.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Purse {
+    /// The bucket, or the credit line.
+    pub place: Place,
+    /// Free for a new hold or charge.
+    pub available: Money,
+}
+
+impl Account {
+    /// A bucket by id.
+    pub fn bucket(&self, id: &BucketId) -> Option<&Bucket> {
+        self.buckets.iter().find(|bucket| bucket.id == *id)
+    }
+
+    fn bucket_mut(&mut self, id: &BucketId) -> Option<&mut Bucket> {
+        self.buckets.iter_mut().find(|bucket| bucket.id == *id)
+    }
+
+    /// Puts the buckets into the order of R17; call after adding one.
+    pub fn sort_buckets(&mut self) {
+        self.buckets.sort_by(|a, b| {
+            let kind = |bucket: &Bucket| bucket.holding == Holding::Money;
+            kind(a).cmp(&kind(b)).then_with(|| a.rank().cmp(&b.rank()))
+        });
+    }
+
+    /// Units of `unit` free for `purpose`, bucket by bucket in order (R17), each with its number in that order.
+    pub fn units_available<'a>(&'a self, unit: Unit, purpose: Purpose<'a>) -> impl Iterator<Item = (usize, u64)> {
+        self.buckets
+            .iter()
+            .enumerate()
+            .filter(move |(_, bucket)| bucket.holding == Holding::Units(unit) && bucket.pays(&purpose))
+            .filter_map(|(number, bucket)| {
+                u64::try_from(bucket.available()).ok().filter(|free| *free > 0).map(|free| (number, free))
+            })
+    }
+
+    /// When the next bucket of money or `unit` begins to pay for `purpose`.
+    pub fn next_beginning(&self, unit: Unit, purpose: Purpose<'_>) -> Option<Timestamp> {
+        let kinds = [Holding::Money, Holding::Units(unit)];
+        let later = self.buckets.iter().filter(|bucket| bucket.valid_from > purpose.at && bucket.balance > 0);
+        let later = later.filter(|bucket| kinds.contains(&bucket.holding) && bucket.serves(&purpose));
+        later.map(|bucket| bucket.valid_from).min()
+    }
+
+    /// Everything that can pay money for `purpose`, in order: money buckets (R17), then the credit line (R26).
+    pub fn purses<'a>(&'a self, purpose: Purpose<'a>) -> impl Iterator<Item = Purse> + 'a {
+        let buckets = self
+            .buckets
+            .iter()
+            .enumerate()
+            .filter(move |(_, bucket)| bucket.holding == Holding::Money && bucket.pays(&purpose))
+            .map(|(number, bucket)| Purse {
+                place: Place::Bucket(number),
+                available: Money::from_micros(bucket.available()),
+            });
+        let credit = self.credit.iter().map(|credit| Purse { place: Place::Credit, available: credit.available() });
+        buckets.chain(credit)
+    }
+
+    /// What may be promised for `purpose`, purse by purse: what is free in each, the first of it set aside for what the
+    /// account owes, since that comes first when money does (R22, R23).
+    pub fn free_purses<'a>(&'a self, purpose: Purpose<'a>) -> impl Iterator<Item = Purse> + 'a {
+        let mut owed = self.owed();
+        self.purses(purpose).map(move |purse| {
+            let free = purse.available.max(Money::ZERO);
+            let set_aside = free.min(owed);
+            owed = owed.saturating_sub(set_aside);
+            Purse { available: free.saturating_sub(set_aside), ..purse }
+        })
+    }
+
+    /// Debt, and what money buckets and the credit line are short of: spent or held beyond what there is.
+    fn owed(&self) -> Money {
+        let short = |available: Money| Money::ZERO.saturating_sub(available).max(Money::ZERO);
+        let buckets = self.buckets.iter().filter(|bucket| bucket.holding == Holding::Money);
+        let buckets = buckets.map(|bucket| short(Money::from_micros(bucket.available())));
+        let credit = self.credit.iter().map(|credit| short(credit.available()));
+        buckets.chain(credit).fold(self.debt, Money::saturating_add)
+    }
+
+    /// Money that may be promised for `purpose` in all.
+    pub fn money_available(&self, purpose: Purpose<'_>) -> Money {
+        self.free_purses(purpose).map(|purse| purse.available).fold(Money::ZERO, Money::saturating_add)
+    }
+
+    /// Holds what `wanted` says. The caller has taken the amounts from [`Self::units_available`] and
+    /// [`Self::free_purses`] of this very state.
+    pub fn reserve(&mut self, wanted: &[(Place, i64)]) -> Reservation {
+        let mut reservation = Reservation::default();
+        for (place, amount) in wanted {
+            match place {
+                Place::Bucket(number) => {
+                    if let Some(bucket) = self.buckets.get_mut(*number) {
+                        bucket.reserved = bucket.reserved.saturating_add(*amount);
+                        reservation.buckets.push((bucket.id.clone(), *amount));
+                    }
+                }
+                Place::Credit => {
+                    if let Some(credit) = &mut self.credit {
+                        credit.reserved = credit.reserved.saturating_add(Money::from_micros(*amount));
+                        reservation.credit = reservation.credit.saturating_add(Money::from_micros(*amount));
+                    }
+                }
+            }
+        }
+        reservation
+    }
+
+    /// Counts a reservation that was loaded from disk among what is held.
+    pub fn hold_again(&mut self, reservation: &Reservation) {
+        for (id, amount) in &reservation.buckets {
+            if let Some(bucket) = self.bucket_mut(id) {
+                bucket.reserved = bucket.reserved.saturating_add(*amount);
+            }
+        }
+        if let Some(credit) = &mut self.credit {
+            credit.reserved = credit.reserved.saturating_add(reservation.credit);
+        }
+    }
+
+    /// Holds what a reservation held that was given back, as far as it is still free.
+    pub fn reserve_again(&mut self, given_back: &Reservation) -> Reservation {
+        let mut reservation = Reservation::default();
+        for (id, amount) in &given_back.buckets {
+            if let Some(bucket) = self.bucket_mut(id) {
+                let amount = bucket.available().max(0).min(*amount);
+                bucket.reserved = bucket.reserved.saturating_add(amount);
+                reservation.buckets.push((id.clone(), amount));
+            }
+        }
+        if let Some(credit) = &mut self.credit {
+            reservation.credit = credit.available().max(Money::ZERO).min(given_back.credit);
+            credit.reserved = credit.reserved.saturating_add(reservation.credit);
+        }
+        reservation
+    }
+
+    /// Gives back what was held.
+    #[expect(clippy::needless_pass_by_value, reason = "consumed: nobody gives back twice")]
+    pub fn release(&mut self, reservation: Reservation) {
+        for (id, amount) in &reservation.buckets {
+            if let Some(bucket) = self.bucket_mut(id) {
+                bucket.reserved = bucket.reserved.saturating_sub(*amount);
+            }
+        }
+        if let Some(credit) = &mut self.credit {
+            credit.reserved = credit.reserved.saturating_sub(reservation.credit);
+        }
+    }
+
+    /// Takes up to `quantity` units in order and says from where; what no bucket had is not taken.
+    pub fn take_units(&mut self, unit: Unit, quantity: u64, purpose: Purpose<'_>) -> Movements {
+        let mut left = i64::try_from(quantity).unwrap_or(i64::MAX);
+        let mut movements = Movements::new();
+        for bucket in &mut self.buckets {
+            if left == 0 {
+                break;
+            }
+            if bucket.holding != Holding::Units(unit) || !bucket.pays(&purpose) {
+                continue;
+            }
+            let taken = bucket.available().min(left);
+            if taken > 0 {
+                movements.push(Movement::of_bucket(bucket, -taken));
+                bucket.balance -= taken;
+                left -= taken;
+            }
+        }
+        for movement in &movements {
+            count(&mut self.totals, movement.holding, Flow::Debit, movement.delta.saturating_neg());
+        }
+        movements
+    }
+
+    /// Debits `amount` (not negative) in order, overuse included (R23): what is free in each purse first, leaving what
+    /// other sessions hold; the shortfall drives the credit line, else the last money bucket below what it has, else it
+    /// stays as debt. `None`, and nothing changed, when a balance would not fit.
+    pub fn take_money(&mut self, amount: Money, purpose: Purpose<'_>) -> Option<Movements> {
+        let mut movements = Movements::new();
+        if amount == Money::ZERO {
+            return Some(movements);
+        }
+        let mut left = amount;
+        let mut takes: SmallVec<[(Place, Money); 2]> = SmallVec::new();
+        for purse in self.purses(purpose) {
+            let taken = purse.available.min(left).max(Money::ZERO);
+            left = left.checked_sub(taken)?;
+            takes.push((purse.place, taken));
+            if left == Money::ZERO {
+                break;
+            }
+        }
+        // The last money bucket in the order, or the credit line where there is one, takes the shortfall.
+        let owed = match takes.last_mut() {
+            Some((_, taken)) => {
+                *taken = taken.checked_add(left)?;
+                Money::ZERO
+            }
+            None => left,
+        };
+        // Everything is checked here, so that nothing below can fail halfway.
+        self.countable(Holding::Money, Flow::Debit, amount.micros())?;
+        self.debt.checked_add(owed)?;
+        for (place, taken) in &takes {
+            match place {
+                Place::Bucket(number) => self.buckets.get(*number)?.balance.checked_sub(taken.micros()).map(|_| ())?,
+                Place::Credit => self.credit?.spent.checked_add(*taken).map(|_| ())?,
+            }
+        }
+        for (place, taken) in takes.iter().filter(|(_, taken)| *taken != Money::ZERO) {
+            let delta = taken.micros().saturating_neg();
+            match place {
+                Place::Bucket(number) => {
+                    if let Some(bucket) = self.buckets.get_mut(*number) {
+                        movements.push(Movement::of_bucket(bucket, delta));
+                        bucket.balance = bucket.balance.saturating_add(delta);
+                    }
+                }
+                Place::Credit => {
+                    if let Some(credit) = &mut self.credit {
+                        movements.push(Movement::of_credit(credit, delta));
+                        credit.spent = credit.spent.saturating_add(*taken);
+                    }
+                }
+            }
+        }
+        if owed != Money::ZERO {
+            movements.push(Movement::of_debt(self.debt, owed.micros().saturating_neg()));
+            self.debt = self.debt.saturating_add(owed);
+        }
+        count(&mut self.totals, Holding::Money, Flow::Debit, amount.micros());
+        Some(movements)
+    }
+
+    /// Undoes `movements` of a charge (each `delta` is what goes back, positive) (R29). `None`, and nothing changed,
+    /// when a bucket is gone or a balance would not fit.
+    pub fn give_back(&mut self, parts: &[(Payer, Holding, i64)]) -> Option<Movements> {
+        for (payer, _, amount) in parts {
+            match payer {
+                Payer::Bucket(id) => self.bucket(id)?.balance.checked_add(*amount).map(|_| ())?,
+                Payer::Credit => self.credit?.spent.checked_sub(Money::from_micros(*amount)).map(|_| ())?,
+                Payer::Debt => self.debt.checked_sub(Money::from_micros(*amount)).map(|_| ())?,
+            }
+        }
+        for holding in parts.iter().map(|(_, holding, _)| *holding) {
+            let mut back = parts.iter().filter(|(_, other, _)| *other == holding);
+            let back = back.try_fold(0i64, |sum, (_, _, amount)| sum.checked_add(*amount))?;
+            self.countable(holding, Flow::Refund, back)?;
+        }
+        let mut movements = Movements::with_capacity(parts.len());
+        for (payer, holding, amount) in parts {
+            match payer {
+                Payer::Bucket(id) => {
+                    if let Some(bucket) = self.bucket_mut(id) {
+                        movements.push(Movement::of_bucket(bucket, *amount));
+                        bucket.balance = bucket.balance.saturating_add(*amount);
+                    }
+                }
+                Payer::Credit => {
+                    if let Some(credit) = &mut self.credit {
+                        movements.push(Movement::of_credit(credit, *amount));
+                        credit.spent = credit.spent.saturating_sub(Money::from_micros(*amount));
+                    }
+                }
+                Payer::Debt => {
+                    movements.push(Movement::of_debt(self.debt, *amount));
+                    self.debt = self.debt.saturating_sub(Money::from_micros(*amount));
+                }
+            }
+            count(&mut self.totals, *holding, Flow::Refund, *amount);
+        }
+        Some(movements)
+    }
+
+    /// Pays `amount` in: debt first, then what money buckets are below zero, the rest to `bucket`, which is added when it
+    /// is new. `None`, and nothing changed, when a balance would not fit or a bucket of that id holds something else.
+    ///
+    /// A bucket that had ended lapses first: what no session holds of it is gone, so that the new validity brings no old
+    /// money back.
+    pub fn top_up(&mut self, amount: Money, bucket: Bucket, now: Timestamp) -> Option<Movements> {
+        let mut paid = self.clone();
+        let movements = paid.pay_in(amount, bucket, now)?;
+        *self = paid;
+        Some(movements)
+    }
+
+    fn pay_in(&mut self, amount: Money, bucket: Bucket, now: Timestamp) -> Option<Movements> {
+        let mut movements = Movements::new();
+        if let Some(ended) = self.bucket_mut(&bucket.id).filter(|it| it.holding == Holding::Money && it.valid_to <= now)
+        {
+            let lapsed = ended.available().max(0);
+            if lapsed > 0 {
+                movements.push(Movement::of_bucket(ended, lapsed.checked_neg()?));
+                ended.balance = ended.balance.checked_sub(lapsed)?;
+            }
+        }
+        let repaid = self.debt.min(amount).max(Money::ZERO);
+        let mut left = amount.checked_sub(repaid)?;
+        if repaid > Money::ZERO {
+            movements.push(Movement::of_debt(self.debt, repaid.micros()));
+            self.debt = self.debt.checked_sub(repaid)?;
+        }
+        for short in self.buckets.iter_mut().filter(|it| it.holding == Holding::Money && it.balance < 0) {
+            let lifted = Money::from_micros(short.balance.checked_neg()?).min(left);
+            if lifted > Money::ZERO {
+                movements.push(Movement::of_bucket(short, lifted.micros()));
+                short.balance = short.balance.checked_add(lifted.micros())?;
+                left = left.checked_sub(lifted)?;
+            }
+        }
+        if self.bucket(&bucket.id).is_none() {
+            self.buckets.push(Bucket { balance: 0, reserved: 0, holding: Holding::Money, ..bucket.clone() });
+        }
+        let target = self.bucket_mut(&bucket.id).filter(|target| target.holding == Holding::Money)?;
+        if left > Money::ZERO {
+            movements.push(Movement::of_bucket(target, left.micros()));
+            target.balance = target.balance.checked_add(left.micros())?;
+        }
+        target.valid_to = target.valid_to.max(bucket.valid_to);
+        self.sort_buckets();
+        for movement in &movements {
+            let flow = match movement.origin {
+                _ if movement.delta < 0 => Flow::Expiry,
+                Origin::Paid => Flow::TopUp,
+                Origin::Granted => Flow::Grant,
+            };
+            let amount = movement.delta.checked_abs()?;
+            self.countable(Holding::Money, flow, amount)?;
+            count(&mut self.totals, Holding::Money, flow, amount);
+        }
+        Some(movements)
+    }
+
+    /// Writes the opening totals of a new account from what it holds; `None` when a sum does not fit.
+    pub fn open_totals(&mut self) -> Option<()> {
+        self.totals.clear();
+        for (holding, amount) in self.closing() {
+            count(&mut self.totals, holding, Flow::Opening, i64::try_from(amount).ok()?);
+        }
+        Some(())
+    }
+
+    /// `None` when so much more would not fit into a running total, whose proof would be lost.
+    pub fn countable(&self, holding: Holding, flow: Flow, amount: i64) -> Option<()> {
+        self.total(holding, flow).checked_add(amount).map(|_| ())
+    }
+
+    /// What is there, per holding: buckets, less what was spent on credit and what is owed.
+    pub fn closing(&self) -> Vec<(Holding, i128)> {
+        let mut sums: Vec<(Holding, i128)> = Vec::new();
+        let mut add = |holding: Holding, amount: i128| match sums.iter_mut().find(|(known, _)| *known == holding) {
+            Some((_, sum)) => *sum += amount,
+            None => sums.push((holding, amount)),
+        };
+        for bucket in &self.buckets {
+            add(bucket.holding, bucket.balance.into());
+        }
+        if let Some(credit) = self.credit {
+            add(Holding::Money, -i128::from(credit.spent.micros()));
+        }
+        if self.debt != Money::ZERO {
+            add(Holding::Money, -i128::from(self.debt.micros()));
+        }
+        sums.sort_unstable();
+        sums
+    }
+
+    /// Whether opening + inflows - outflows is what is there; otherwise the holding that does not add up, with what
+    /// the totals say and what is there.
+    pub fn proof(&self) -> Result<(), (Holding, i128, i128)> {
+        let closing = self.closing();
+        let holdings = self.totals.iter().map(|total| total.holding).chain(closing.iter().map(|(holding, _)| *holding));
+        for holding in holdings {
+            let totals = self.totals.iter().filter(|total| total.holding == holding);
+            let expected: i128 = totals
+                .map(|total| if total.flow.is_outflow() { -i128::from(total.amount) } else { total.amount.into() })
+                .sum();
+            let there = closing.iter().find(|(known, _)| *known == holding).map_or(0, |(_, amount)| *amount);
+            if expected != there {
+                return Err((holding, expected, there));
+            }
+        }
+        Ok(())
+    }
+
+    /// Total of one flow of one holding since the account was made.
+    pub fn total(&self, holding: Holding, flow: Flow) -> i64 {
+        self.totals.iter().find(|total| total.holding == holding && total.flow == flow).map_or(0, |total| total.amount)
+    }
+
+    /// Money in buckets, whatever its validity.
+    pub fn money(&self) -> Money {
+        let money = self.buckets.iter().filter(|bucket| bucket.holding == Holding::Money);
+        money.fold(Money::ZERO, |sum, bucket| sum.saturating_add(Money::from_micros(bucket.balance)))
+    }
+
+    /// Money held by open sessions, of buckets and of the credit line.
+    pub fn reserved_money(&self) -> Money {
+        let held = self.buckets.iter().filter(|bucket| bucket.holding == Holding::Money);
+        let held = held.fold(Money::ZERO, |sum, bucket| sum.saturating_add(Money::from_micros(bucket.reserved)));
+        held.saturating_add(self.credit.map_or(Money::ZERO, |credit| credit.reserved))
+    }
+}
+
+fn count(totals: &mut Vec<Total>, holding: Holding, flow: Flow, amount: i64) {
+    // They are few, and looking at each is quicker than searching.
+    if let Some(total) = totals.iter_mut().find(|total| total.holding == holding && total.flow == flow) {
+        total.amount = total.amount.saturating_add(amount);
+        return;
+    }
+    let place = totals.partition_point(|total| (total.holding, total.flow) < (holding, flow));
+    totals.insert(place, Total { holding, flow, amount });
+}
+
+/// A subscriber: who uses, under which tariff, paid by whom.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscriber {
+    /// Internal id; CDRs name the subscriber by it.
+    pub id: crate::ids::SubscriberId,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The account that pays.
+    pub account: AccountId,
+    /// The charging group of that account.
+    pub group: GroupId,
+    /// The tariff that its usage is charged by.
+    pub tariff: crate::ids::TariffName,
+    /// Whether it may use anything.
+    pub state: AccountState,
+}

@@ -1,0 +1,250 @@
+//! Rated CDRs: the immutable record behind every movement of a balance.
+//!
+//! A CDR is made in the same step as what it explains and stored in the same log entry. Its position in the stream is
+//! given when it is appended, so it is not a member here. Inputs and before-values are kept, words are made from them
+//! later.
+
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
+use crate::account::{Account, Bucket, Credit, Holding, Origin};
+use crate::context::Context;
+use crate::ids::{AccountId, BucketId, CdrPosition, IdempotencyKey, PriceId, SessionId, SubscriberId, TenantId};
+use crate::money::{Currency, Exact, Money};
+use crate::tariff::{ServiceKey, TariffVersion};
+use crate::time::Timestamp;
+use crate::units::{Measure, Units};
+
+/// Version of the rating semantics that made a CDR (rating rules R01 to R43 as implemented).
+pub const RATING_SEMANTICS: u16 = 1;
+
+/// What kind of movement a CDR records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum CdrKind {
+    /// Usage that was rated, at whatever amount.
+    Usage,
+    /// Money paid in or given.
+    TopUp,
+    /// A charge given back.
+    Refund,
+    /// Usage that could not be believed or rated: kept for a person, nothing debited.
+    Suspense,
+    /// A session that ended without a last report: nothing debited.
+    Lapse,
+}
+
+/// Who paid one part.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Payer {
+    /// A bucket.
+    Bucket(BucketId),
+    /// The credit line.
+    Credit,
+    /// Nobody yet: owed.
+    Debt,
+}
+
+/// One change of one payer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Movement {
+    /// Who.
+    pub payer: Payer,
+    /// What moved.
+    pub holding: Holding,
+    /// Paid or granted; credit and debt count as paid.
+    pub origin: Origin,
+    /// What was there; for credit and debt, what was spent or owed, negated.
+    pub before: i64,
+    /// The change, negative when it was taken.
+    pub delta: i64,
+}
+
+/// What one charge moved: mostly one bucket, or the rest of one and then another.
+pub type Movements = SmallVec<[Movement; 2]>;
+
+impl Movement {
+    /// A change of a bucket that has not happened yet.
+    pub fn of_bucket(bucket: &Bucket, delta: i64) -> Self {
+        Self {
+            payer: Payer::Bucket(bucket.id.clone()),
+            holding: bucket.holding,
+            origin: bucket.origin,
+            before: bucket.balance,
+            delta,
+        }
+    }
+
+    /// A change of a credit line that has not happened yet.
+    pub fn of_credit(credit: &Credit, delta: i64) -> Self {
+        let before = credit.spent.micros().saturating_neg();
+        Self { payer: Payer::Credit, holding: Holding::Money, origin: Origin::Paid, before, delta }
+    }
+
+    /// A change of what is owed that has not happened yet.
+    pub fn of_debt(debt: Money, delta: i64) -> Self {
+        let before = debt.micros().saturating_neg();
+        Self { payer: Payer::Debt, holding: Holding::Money, origin: Origin::Paid, before, delta }
+    }
+
+    /// What is there afterwards.
+    pub const fn after(&self) -> i64 {
+        self.before.saturating_add(self.delta)
+    }
+}
+
+/// Part of a price line (R02).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Component {
+    /// The connect fee.
+    ConnectFee,
+    /// Usage in the tier of this number, from 0.
+    Tier(u16),
+}
+
+/// What one component of the price line added with this CDR.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PriceLine {
+    /// Which.
+    pub component: Component,
+    /// Rated units that money paid for, more than before.
+    pub quantity: u64,
+    /// Exact amount, more than before.
+    pub exact: Exact,
+}
+
+/// Components of one price line: mostly one tier.
+pub type PriceLines = SmallVec<[PriceLine; 1]>;
+
+/// How a usage amount came about: inputs and before-values.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Rating {
+    /// The tariff version.
+    pub tariff: Arc<TariffVersion>,
+    /// The price that won; empty for money that the network named itself.
+    pub price: PriceId,
+    /// What it counted; `None` for money that the network named itself.
+    pub measure: Option<Measure>,
+    /// Used before in this session and service, raw units.
+    pub used_before: u64,
+    /// Used now, raw units.
+    pub used: u64,
+    /// Rated before, whole pulses.
+    pub rated_before: u64,
+    /// Rated now, more than before.
+    pub rated: u64,
+    /// Charged before in this session and service.
+    pub charged_before: Money,
+    /// Components.
+    pub lines: PriceLines,
+    /// Used beyond what was granted, raw units.
+    pub beyond_grant: u64,
+}
+
+/// Why a report came, or why there was none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Cause {
+    /// An interim report.
+    Interim,
+    /// The session's end.
+    Final,
+    /// A one-time event.
+    Event,
+    /// The client fell silent.
+    Expired,
+    /// The client restarted and lost the session.
+    ClientRestarted,
+    /// The client opened the same session anew.
+    Reopened,
+    /// A person.
+    Operator,
+}
+
+/// Where a CDR comes from: the network or an operator.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CdrSource {
+    /// A request of a session or event.
+    Network {
+        /// The session or event.
+        session: SessionId,
+        /// Its request's number.
+        request: u32,
+        /// The service within it.
+        service: ServiceKey,
+        /// Circumstances, network identifiers among them.
+        context: Arc<Context>,
+    },
+    /// An operator's mutation.
+    Operator {
+        /// Its idempotency key.
+        key: IdempotencyKey,
+        /// Why, in the operator's words.
+        reason: Box<str>,
+    },
+}
+
+/// A rated CDR: one charged slice.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RatedCdr {
+    /// What kind.
+    pub kind: CdrKind,
+    /// The CDR that this one corrects or refunds.
+    pub corrects: Option<CdrPosition>,
+    /// The account that paid.
+    pub account: AccountId,
+    /// The number of this CDR among the account's, from 1.
+    pub number: u64,
+    /// The position of the account's previous CDR; 0 when this is the first.
+    pub previous: CdrPosition,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The subscriber that used; `None` for an operator's mutation of an account.
+    pub subscriber: Option<SubscriberId>,
+    /// Where it comes from.
+    pub source: CdrSource,
+    /// Why it was made now.
+    pub cause: Cause,
+    /// When the usage began.
+    pub usage_start: Timestamp,
+    /// When the usage ended.
+    pub usage_end: Timestamp,
+    /// When we took it.
+    pub accepted: Timestamp,
+    /// What was reported.
+    pub reported: Units,
+    /// How the amount came about; `None` where nothing was rated.
+    pub rating: Option<Rating>,
+    /// The amount charged (positive) or given back (negative) or paid in (negative, less what lapsed of the same bucket),
+    /// in money.
+    pub amount: Money,
+    /// Its currency.
+    pub currency: Currency,
+    /// Every change of every payer; money movements add up to `-amount`.
+    pub movements: Movements,
+}
+
+impl RatedCdr {
+    /// A CDR of `account` made at `now` that says nothing yet about usage or money. Its number and predecessor are
+    /// given when it is appended.
+    pub fn draft(kind: CdrKind, account: &Account, source: CdrSource, cause: Cause, now: Timestamp) -> Self {
+        Self {
+            kind,
+            corrects: None,
+            account: account.id,
+            number: 0,
+            previous: CdrPosition::default(),
+            tenant: account.tenant,
+            subscriber: None,
+            source,
+            cause,
+            usage_start: now,
+            usage_end: now,
+            accepted: now,
+            reported: Units::default(),
+            rating: None,
+            amount: Money::ZERO,
+            currency: account.currency,
+            movements: Movements::new(),
+        }
+    }
+}

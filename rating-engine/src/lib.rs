@@ -1,0 +1,23 @@
+//! The centre of the charging system: accounts, sessions, prices, and the one place where a balance changes.
+//!
+//! Front ends build [`command::Command`]s, the store keeps [`command::Writes`] and rated CDRs; everything between is here
+//! and pure: no sockets, no disk, no clock, no random numbers, no serialisation. Time is an argument. [`shard::Shard`] is
+//! the only thing that touches a balance; [`shards::Shards`] the only thing with a lock.
+//!
+//! Absent on purpose: calendars and zones (they will extend [`tariff`]), protocol names, and a second way to price.
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod account;
+pub mod cdr;
+pub mod command;
+pub mod context;
+pub mod ids;
+pub mod money;
+pub mod rating;
+pub mod session;
+pub mod shard;
+pub mod shards;
+pub mod table;
+pub mod tariff;
+pub mod time;
+pub mod units;

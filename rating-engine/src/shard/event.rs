@@ -1,0 +1,480 @@
+//! One-time events: debit, refund, balance check, price enquiry.
+
+use std::sync::Arc;
+
+use super::serve::as_asked;
+use super::{Scene, Shard, Tariffs, finish, new_session, refused, scene, unchanged};
+use crate::account::{Account, Holding, Purpose};
+use crate::cdr::{Cause, CdrKind, CdrSource, Movement, Payer, PriceLines, RatedCdr, Rating};
+use crate::command::{
+    Action, Answered, Command, Effects, Grant, Outcome, Refusal, RequestKind, Requested, ServiceOutcome,
+    ServiceOutcomes, ServiceRequest, ServiceResult, SessionChange, Write,
+};
+use crate::context::Context;
+use crate::ids::{CdrPosition, PriceId, SessionId};
+use crate::money::Money;
+use crate::rating::{self, RatingError};
+use crate::session::{CHARGES_MAX, ChargePart, EVENT_KEPT_SECONDS, EventCharge, Phase, Rated, Session, StoredAnswer};
+use crate::tariff::{Price, ServiceKey, TariffVersion};
+use crate::units::{GrantUnits, Measure, MoneyUnits, Units};
+
+impl Shard {
+    /// A one-time event: all of it or nothing (R21).
+    pub(super) fn event(&mut self, tariffs: &Tariffs, mut command: Command) -> Effects {
+        let (subscriber, account) = match self.payer(command.subscriber) {
+            Ok(payer) => payer,
+            Err(refusal) => return refused(refusal),
+        };
+        let Some(tariff) = tariffs.get(&subscriber.tariff).filter(|tariff| tariff.currency() == account.currency)
+        else {
+            return refused(Refusal::RatingFailed);
+        };
+        let phase = Phase::Ended { cause: Cause::Event, forget_at: command.now.plus_seconds(EVENT_KEPT_SECONDS) };
+        let fresh = new_session(&mut command, subscriber, tariff.clone(), phase);
+        // Worked on beside the originals, so that a refusal in the middle leaves nothing behind.
+        let mut account = account.clone();
+        let existing = self.sessions.get(&command.session).map(|slot| &slot.value);
+        if existing.is_some_and(|session| session.is_open() || session.subscriber != subscriber.id) {
+            return refused(Refusal::KeyReused);
+        }
+        // Each event has its own subscriber, circumstances and tariff; the answers and charges are of all of them.
+        let mut change = SessionChange { fresh: true, context: true, answer: None };
+        let mut session = match existing {
+            None => fresh,
+            Some(session) => {
+                change = SessionChange { context: session.context != fresh.context, ..SessionChange::default() };
+                let Session { subscriber, tenant, client_state, context, tariff, .. } = fresh;
+                Session { subscriber, tenant, client_state, context, tariff, phase, ..session.clone() }
+            }
+        };
+        let mut effects = unchanged(());
+        let result = match &command.action {
+            Action::Refund { original, services } => {
+                self.refund(&command, original, services, &mut account, &mut session, &mut effects)
+            }
+            Action::Debit(requests) => {
+                let context = session.context.clone();
+                let tariff = session.tariff.clone();
+                let id = session.id.clone();
+                let scene =
+                    Scene { cause: Cause::Event, ..scene(&command, &id, &context, &tariff, session.subscriber) };
+                debit(&scene, &mut account, &mut session, requests, &mut effects)
+            }
+            Action::Start(_)
+            | Action::Update(_)
+            | Action::Stop(_)
+            | Action::CheckBalance(_)
+            | Action::PriceEnquiry(_) => Err(Refusal::OutOfRange),
+        };
+        let answered = match result {
+            Ok(answered) => answered,
+            Err(refusal) => return refused(refusal),
+        };
+        let outcome = Arc::new(Outcome::Answered(answered));
+        session.seen.note(command.number);
+        let answer = session.keep_answer(StoredAnswer {
+            kind: RequestKind::Event,
+            number: command.number,
+            digest: command.digest,
+            outcome: outcome.clone(),
+        });
+        if !effects.cdrs.is_empty() {
+            effects.writes.push(Write::Account(account.id));
+            if let Some(slot) = self.accounts.get_mut(&account.id) {
+                slot.value = account;
+            }
+        }
+        effects.opened = change.fresh.then(|| session.id.clone());
+        self.put_session(session, SessionChange { answer: Some(answer), ..change }, &mut effects);
+        finish(effects, outcome)
+    }
+
+    /// Gives back what an event was charged (R29). Changes `account` and the original's record.
+    fn refund(
+        &mut self,
+        command: &Command,
+        original: &SessionId,
+        services: &[ServiceRequest],
+        account: &mut Account,
+        session: &mut Session,
+        effects: &mut Effects<()>,
+    ) -> Result<Answered, Refusal> {
+        let same = *original == session.id;
+        let charged = if same {
+            session.clone()
+        } else {
+            let slot = self.sessions.get(original).ok_or(Refusal::NothingToRefund)?;
+            slot.value.clone()
+        };
+        if charged.charges.is_empty() || charged.account != account.id {
+            return Err(Refusal::NothingToRefund);
+        }
+        let everything = [ServiceRequest::default()];
+        let services = if services.is_empty() { &everything[..] } else { services };
+        let mut charges = charged.charges.clone();
+        let mut outcomes = ServiceOutcomes::new();
+        let mut total = Money::ZERO;
+        for request in services {
+            let named = match request.requested {
+                Requested::Units(units) => Some(units),
+                Requested::Nothing | Requested::Any => None,
+            };
+            let currency = Some(account.currency.numeric());
+            let given =
+                |amount| named.unwrap_or(Units { money: Some(MoneyUnits { amount, currency }), ..Units::default() });
+            let whole_event = request.key == ServiceKey::default();
+            let offers: Vec<_> = charges
+                .iter()
+                .enumerate()
+                .filter(|(_, charge)| whole_event || charge.key == request.key)
+                .map(|(place, charge)| refund_parts(charge, named).map(|back| (place, back)))
+                .collect();
+            // Nothing named means all that is left of every charge; what is named comes from the first that covers it.
+            let most = if named.is_some() { 1 } else { offers.len() };
+            let chosen: Vec<_> = offers.iter().flatten().take(most).cloned().collect();
+            if chosen.is_empty() {
+                return Err(offers.into_iter().find_map(Result::err).unwrap_or(Refusal::NothingToRefund));
+            }
+            let mut given_money = Money::ZERO;
+            for (place, Back { units, parts }) in chosen {
+                let Some(charge) = charges.get_mut(place) else { continue };
+                let moves: Vec<_> = parts.iter().map(|(place, amount)| (charge.parts.get(*place), *amount)).collect();
+                let moves: Vec<(Payer, Holding, i64)> = moves
+                    .into_iter()
+                    .filter_map(|(part, amount)| part.map(|part| (part.payer.clone(), part.holding, amount)))
+                    .collect();
+                let movements = account.give_back(&moves).ok_or(Refusal::OutOfRange)?;
+                charge.refunded = charge.refunded.saturating_add(units);
+                for (place, amount) in &parts {
+                    if let Some(part) = charge.parts.get_mut(*place) {
+                        part.refunded = part.refunded.saturating_add(*amount);
+                    }
+                }
+                let money = moves.iter().filter(|(_, holding, _)| *holding == Holding::Money);
+                let money =
+                    money.fold(Money::ZERO, |sum, (_, _, amount)| sum.saturating_add(Money::from_micros(*amount)));
+                given_money = given_money.saturating_add(money);
+                let source = CdrSource::Network {
+                    session: session.id.clone(),
+                    request: command.number,
+                    service: charge.key.clone(),
+                    context: session.context.clone(),
+                };
+                let when = command.event_time.unwrap_or(command.now);
+                effects.cdrs.push(RatedCdr {
+                    corrects: Some(charge.cdr),
+                    subscriber: Some(session.subscriber),
+                    usage_start: when,
+                    usage_end: when,
+                    reported: given(money),
+                    amount: Money::ZERO.saturating_sub(money),
+                    movements,
+                    ..RatedCdr::draft(CdrKind::Refund, account, source, Cause::Event, command.now)
+                });
+                effects.facts.charged_micros = effects.facts.charged_micros.saturating_sub(money.micros());
+            }
+            total = total.saturating_add(given_money);
+            let grant = Grant { units: given(given_money).into(), validity_seconds: 0, threshold: 0, last: false };
+            outcomes.push(ServiceOutcome { key: request.key.clone(), result: ServiceResult::Granted(grant) });
+        }
+        if same {
+            session.charges = charges;
+        } else if let Some(slot) = self.sessions.get_mut(original) {
+            // The last thing that could refuse is behind us.
+            slot.value.charges = charges;
+            effects.writes.push(Write::Session(original.clone(), SessionChange::default()));
+        }
+        Ok(Answered { services: outcomes, cost: Some((total, account.currency)), ..Answered::default() })
+    }
+
+    /// CHECK_BALANCE and PRICE_ENQUIRY: looks, touches nothing.
+    pub(super) fn enquire(&self, tariffs: &Tariffs, command: &Command) -> Effects {
+        let (subscriber, account) = match self.payer(command.subscriber) {
+            Ok(payer) => payer,
+            Err(refusal) => return refused(refusal),
+        };
+        let Some(tariff) = tariffs.get(&subscriber.tariff).filter(|tariff| tariff.currency() == account.currency)
+        else {
+            return refused(Refusal::RatingFailed);
+        };
+        let (requests, checks) = match &command.action {
+            Action::CheckBalance(requests) => (requests, true),
+            Action::PriceEnquiry(requests) => (requests, false),
+            Action::Start(_) | Action::Update(_) | Action::Stop(_) | Action::Debit(_) | Action::Refund { .. } => {
+                return refused(Refusal::OutOfRange);
+            }
+        };
+        // A price is asked for as if there were no buckets: the balance does not matter (RFC 8506 5.2.3).
+        let mut bare = account.clone();
+        if !checks {
+            bare.buckets.clear();
+        }
+        let when = command.event_time.unwrap_or(command.now);
+        let (mut cost, mut enough) = (Money::ZERO, true);
+        let mut services = ServiceOutcomes::new();
+        for request in requests {
+            let purpose = Purpose { service: command.context.service, key: &request.key, at: when };
+            let free = bare.money_available(purpose);
+            // Charged to the copy, so that the services after it are asked of what this one would leave (R27).
+            let amount = match event_quantity(tariff, &command.context, request) {
+                Ok(EventQuantity::Money(amount)) => bare.take_money(amount, purpose).map(|_| amount),
+                Ok(EventQuantity::Units(index, _, quantity)) => {
+                    rating::settle(&mut bare, tariff, index, &mut Rated::default(), quantity, purpose)
+                        .ok()
+                        .map(|settled| settled.amount)
+                }
+                Err(_) => None,
+            };
+            let Some(amount) = amount else { return refused(Refusal::RatingFailed) };
+            cost = cost.saturating_add(amount);
+            enough &= amount == Money::ZERO || free >= amount;
+            services.push(ServiceOutcome { key: request.key.clone(), result: ServiceResult::Settled });
+        }
+        let answered = Answered {
+            services,
+            cost: (!checks).then_some((cost, account.currency)),
+            enough_credit: checks.then_some(enough),
+            ..Answered::default()
+        };
+        unchanged(Arc::new(Outcome::Answered(answered)))
+    }
+}
+
+/// What a one-time event asks to be charged.
+enum EventQuantity<'a> {
+    /// Money that the network rated itself.
+    Money(Money),
+    /// Units of the price at this place.
+    Units(u16, &'a Price, u64),
+}
+
+const fn asks(request: &ServiceRequest) -> bool {
+    !matches!(request.requested, Requested::Nothing)
+}
+
+/// The units that an event names: those it asks for, else those it reports.
+fn named_units(request: &ServiceRequest) -> Units {
+    match request.requested {
+        Requested::Units(units) => units,
+        Requested::Any => Units::default(),
+        Requested::Nothing => request.used.iter().fold(Units::default(), |sum, used| sum.plus(&used.units)),
+    }
+}
+
+fn event_quantity<'a>(
+    tariff: &'a TariffVersion,
+    context: &Context,
+    request: &ServiceRequest,
+) -> Result<EventQuantity<'a>, RatingError> {
+    let named = named_units(request);
+    if let Some(money) = named.money {
+        let foreign = money.currency.is_some_and(|code| code != tariff.currency().numeric());
+        return if foreign || money.amount <= Money::ZERO {
+            Err(RatingError::NoPrice)
+        } else {
+            Ok(EventQuantity::Money(money.amount))
+        };
+    }
+    let (index, price) = tariff.price(context.service, &request.key).ok_or(RatingError::NoPrice)?;
+    let quantity = match named.quantity(price.measure) {
+        Some(quantity) if quantity > 0 => quantity,
+        // Nothing named: one event, or as many messages as the service information says. To have used nothing is no event.
+        _ if price.measure == Measure::Events
+            && (asks(request) || request.used.is_empty())
+            && (named.is_empty() || named.events == Some(0)) =>
+        {
+            context.sms.as_ref().and_then(|sms| sms.messages).map_or(1, |messages| u64::from(messages.max(1)))
+        }
+        _ => return Err(RatingError::NoPrice),
+    };
+    Ok(EventQuantity::Units(index, price, quantity))
+}
+
+/// Charges a one-time event (DIRECT_DEBITING): all of it or nothing (R21).
+fn debit(
+    scene: &Scene<'_>,
+    account: &mut Account,
+    session: &mut Session,
+    requests: &[ServiceRequest],
+    effects: &mut Effects<()>,
+) -> Result<Answered, Refusal> {
+    let implied = [ServiceRequest::default()];
+    let requests = if requests.is_empty() { &implied[..] } else { requests };
+    if session.charges.len() + requests.len() > CHARGES_MAX {
+        // No other server could do better, and waiting does not help.
+        return Err(Refusal::Invalid("too many events were charged under this session id; the next one needs another"));
+    }
+    let mut outcomes = ServiceOutcomes::with_capacity(requests.len());
+    let mut total = Money::ZERO;
+    for request in requests {
+        let purpose = Purpose { service: scene.context.service, key: &request.key, at: scene.when };
+        let mut rated = Rated::default();
+        let (amount, movements, rating, reported, measure, quantity) =
+            match event_quantity(scene.tariff, scene.context, request).map_err(|_| Refusal::RatingFailed)? {
+                EventQuantity::Money(amount) => {
+                    if account.money_available(purpose) < amount {
+                        return Err(Refusal::CreditLimitReached);
+                    }
+                    let movements = account.take_money(amount, purpose).ok_or(Refusal::OutOfRange)?;
+                    let currency = Some(account.currency.numeric());
+                    let units = GrantUnits::money(MoneyUnits { amount, currency });
+                    let rating = Rating {
+                        tariff: scene.tariff.clone(),
+                        price: PriceId::new(""),
+                        measure: None,
+                        used_before: 0,
+                        used: amount.micros().unsigned_abs(),
+                        rated_before: 0,
+                        rated: 0,
+                        charged_before: Money::ZERO,
+                        lines: PriceLines::new(),
+                        beyond_grant: 0,
+                    };
+                    (amount, movements, rating, units, None, 0)
+                }
+                EventQuantity::Units(index, price, quantity) => {
+                    let quote = rating::quote(account, scene.tariff, index, &rated, quantity, purpose)
+                        .map_err(|_| Refusal::RatingFailed)?;
+                    if quote > Money::ZERO && account.money_available(purpose) < quote {
+                        return Err(Refusal::CreditLimitReached);
+                    }
+                    let settled = rating::settle(account, scene.tariff, index, &mut rated, quantity, purpose)
+                        .map_err(|_| Refusal::OutOfRange)?;
+                    let rating = Rating {
+                        tariff: scene.tariff.clone(),
+                        price: price.id.clone(),
+                        measure: Some(price.measure),
+                        used_before: 0,
+                        used: quantity,
+                        rated_before: 0,
+                        rated: settled.rated,
+                        charged_before: Money::ZERO,
+                        lines: settled.lines,
+                        beyond_grant: 0,
+                    };
+                    let reported = as_asked(price.measure, quantity, &named_units(request));
+                    (settled.amount, settled.movements, rating, reported, Some(price.measure), quantity)
+                }
+            };
+        total = total.checked_add(amount).ok_or(Refusal::OutOfRange)?;
+        session.charges.push(EventCharge {
+            key: request.key.clone(),
+            cdr: CdrPosition::default(),
+            measure,
+            quantity,
+            refunded: 0,
+            amount,
+            parts: movements.iter().map(charge_part).collect(),
+        });
+        effects.facts.charged_micros = effects.facts.charged_micros.saturating_add(amount.micros());
+        effects.cdrs.push(RatedCdr {
+            subscriber: Some(scene.subscriber),
+            usage_start: scene.when,
+            usage_end: scene.when,
+            reported: reported.units(),
+            rating: Some(rating),
+            amount,
+            movements,
+            ..RatedCdr::draft(CdrKind::Usage, account, scene.source(&request.key), Cause::Event, scene.now)
+        });
+        let grant = Grant { units: reported, validity_seconds: 0, threshold: 0, last: false };
+        outcomes.push(ServiceOutcome { key: request.key.clone(), result: ServiceResult::Granted(grant) });
+    }
+    Ok(Answered {
+        services: outcomes,
+        cost: Some((total, account.currency)),
+        refund_reference: Some(session.id.clone()),
+        ..Answered::default()
+    })
+}
+
+fn charge_part(movement: &Movement) -> ChargePart {
+    ChargePart {
+        payer: movement.payer.clone(),
+        holding: movement.holding,
+        amount: movement.delta.saturating_neg(),
+        refunded: 0,
+    }
+}
+
+/// What goes back of a charge.
+#[derive(Clone)]
+struct Back {
+    /// Units of it.
+    units: u64,
+    /// Amounts, by the place of the part.
+    parts: Vec<(usize, i64)>,
+}
+
+/// What of a charge goes back: all that is left, an amount of money, or units (R29). What was paid last goes back first.
+fn refund_parts(charge: &EventCharge, named: Option<Units>) -> Result<Back, Refusal> {
+    let units_left = charge.quantity.saturating_sub(charge.refunded);
+    if charge.parts.iter().all(|part| left(part) == 0) {
+        return Err(Refusal::RefundBeyondCharge);
+    }
+    let (units, parts) = match named {
+        None => (units_left, charge.parts.iter().enumerate().map(|(place, part)| (place, left(part))).collect()),
+        Some(Units { money: Some(money), .. }) => {
+            let wanted = money.amount.micros();
+            if wanted <= 0 {
+                return Err(Refusal::OutOfRange);
+            }
+            let mut parts = Vec::new();
+            if take_last(charge, Holding::Money, wanted, &mut parts) > 0 {
+                return Err(Refusal::RefundBeyondCharge);
+            }
+            (0, parts)
+        }
+        Some(units) => {
+            // Seconds of a charge by events, or units of money that the network rated, name nothing of it.
+            let wanted = charge.measure.and_then(|measure| units.quantity(measure)).ok_or(Refusal::RatingFailed)?;
+            if wanted == 0 {
+                return Err(Refusal::OutOfRange);
+            }
+            if wanted > units_left {
+                return Err(Refusal::RefundBeyondCharge);
+            }
+            // What goes back of each holding with all units so far, rounded down, less what went back before: in
+            // whichever portions, all units give back exactly what was taken.
+            let share = |amount: i64| {
+                let done = i128::from(charge.refunded) + i128::from(wanted);
+                let share = i128::from(amount) * done / i128::from(charge.quantity.max(1));
+                i64::try_from(share).map_err(|_| Refusal::OutOfRange)
+            };
+            let mut parts = Vec::new();
+            let mut given_before = false;
+            let mut holdings: Vec<Holding> = charge.parts.iter().map(|part| part.holding).collect();
+            holdings.dedup();
+            for holding in holdings {
+                let of_it = charge.parts.iter().filter(|part| part.holding == holding);
+                let (amount, refunded) = of_it.fold((0i64, 0i64), |(amount, refunded), part| {
+                    (amount.saturating_add(part.amount), refunded.saturating_add(part.refunded))
+                });
+                let back = share(amount)?.saturating_sub(refunded);
+                given_before |= back < 0;
+                take_last(charge, holding, back.max(0), &mut parts);
+            }
+            // As much or more was given back as money already.
+            if given_before && parts.iter().all(|(_, amount)| *amount == 0) {
+                return Err(Refusal::RefundBeyondCharge);
+            }
+            (wanted, parts)
+        }
+    };
+    Ok(Back { units, parts: parts.into_iter().filter(|(_, amount)| *amount > 0).collect() })
+}
+
+/// What of a part was not given back yet.
+fn left(part: &ChargePart) -> i64 {
+    part.amount.saturating_sub(part.refunded).max(0)
+}
+
+/// Takes `wanted` from the parts of one holding, the last first, and returns what they do not have.
+fn take_last(charge: &EventCharge, holding: Holding, mut wanted: i64, parts: &mut Vec<(usize, i64)>) -> i64 {
+    for (place, part) in charge.parts.iter().enumerate().rev().filter(|(_, part)| part.holding == holding) {
+        let back = left(part).min(wanted);
+        wanted -= back;
+        parts.push((place, back));
+    }
+    wanted
+}

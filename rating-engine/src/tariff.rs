@@ -1,0 +1,443 @@
+//! What things cost: tariff versions and the prices in them, as checked values.
+//!
+//! A [`TariffVersion`] is immutable and shared; sessions hold on to the one they began with. Documents are parsed
+//! outside; [`TariffVersion::new`] takes the parts or says every reason why not, and nothing needs checking afterwards.
+//! Absent here: calendars, zones and versions in time, which will add members to [`Price`] and a choice above
+//! [`TariffVersion::price`], not change them.
+
+use std::fmt;
+use std::sync::Arc;
+
+use crate::ids::{PriceId, RatingGroup, ServiceId, TariffName};
+use crate::money::{Currency, Exact, Money, Rate, Rounding};
+use crate::units::{Measure, Unit};
+
+/// Which kind of service is charged: the number in Service-Context-Id (RFC 8506 8.42, TS 32.299 7.1.12).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Service {
+    /// Packet data (TS 32.251).
+    Data,
+    /// Voice and other IMS sessions (TS 32.260, 32.275, 32.276).
+    Voice,
+    /// Short messages (TS 32.274).
+    Sms,
+    /// Multimedia messages (TS 32.270).
+    Mms,
+    /// Any other service context, by its TS number; 0 for private contexts.
+    Other(u32),
+}
+
+impl fmt::Display for Service {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Data => f.write_str("data"),
+            Self::Voice => f.write_str("voice"),
+            Self::Sms => f.write_str("sms"),
+            Self::Mms => f.write_str("mms"),
+            Self::Other(number) => write!(f, "other-{number}"),
+        }
+    }
+}
+
+impl std::str::FromStr for Service {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "data" => Ok(Self::Data),
+            "voice" => Ok(Self::Voice),
+            "sms" => Ok(Self::Sms),
+            "mms" => Ok(Self::Mms),
+            _ => text
+                .strip_prefix("other-")
+                .and_then(|number| number.parse().ok())
+                .map(Self::Other)
+                .ok_or_else(|| format!("'{text}' is no service; use data, voice, sms, mms or other-<TS number>")),
+        }
+    }
+}
+
+/// What is charged within a session: a rating group, services, both or neither (RFC 8506 8.16).
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceKey {
+    /// Rating-Group, when given.
+    pub rating_group: Option<RatingGroup>,
+    /// Service-Identifiers: a set, in ascending order.
+    pub services: Box<[ServiceId]>,
+}
+
+impl fmt::Display for ServiceKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.rating_group {
+            Some(group) => write!(f, "rg {group}")?,
+            None => f.write_str("default")?,
+        }
+        self.services.iter().try_for_each(|service| write!(f, " service {service}"))
+    }
+}
+
+/// Billing increments (R05): a first one, then steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Pulse {
+    first: u64,
+    next: u64,
+}
+
+impl Pulse {
+    /// No rounding of quantities.
+    pub const ONE: Self = Self { first: 1, next: 1 };
+
+    /// `None` when either part is 0.
+    pub const fn new(first: u64, next: u64) -> Option<Self> {
+        if first == 0 || next == 0 { None } else { Some(Self { first, next }) }
+    }
+
+    /// The first increment, in the price's unit.
+    pub const fn first(self) -> u64 {
+        self.first
+    }
+
+    /// Every further increment.
+    pub const fn next(self) -> u64 {
+        self.next
+    }
+
+    /// The quantity that `quantity` rates as: 0 for 0, else whole pulses; `None` when it does not fit (R05).
+    pub fn round_up(self, quantity: u64) -> Option<u64> {
+        if quantity == 0 {
+            return Some(0);
+        }
+        let steps = quantity.saturating_sub(self.first).div_ceil(self.next);
+        self.first.checked_add(steps.checked_mul(self.next)?)
+    }
+
+    /// The quantity that `pulses` whole pulses hold, from a fresh first one; clamped.
+    pub fn quantity(self, pulses: u64) -> u64 {
+        if pulses == 0 { 0 } else { self.first.saturating_add((pulses - 1).saturating_mul(self.next)) }
+    }
+
+    /// How many whole pulses, from a fresh first one, `quantity` reaches into.
+    pub fn pulses(self, quantity: u64) -> u64 {
+        if quantity == 0 { 0 } else { 1 + quantity.saturating_sub(self.first).div_ceil(self.next) }
+    }
+}
+
+/// One graduated tier: its rate counts for the quantity up to `up_to` (exclusive of what lies above it).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Tier {
+    /// Where the tier ends, in rated units since the session began; `None` for the last.
+    pub up_to: Option<u64>,
+    /// What a unit costs inside it.
+    pub rate: Rate,
+}
+
+/// Graduated tiers in ascending order; the last has no end (R09).
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Tiers(Box<[Tier]>);
+
+impl Tiers {
+    /// One rate for every quantity.
+    pub fn flat(rate: Rate) -> Self {
+        Self(Box::new([Tier { up_to: None, rate }]))
+    }
+
+    /// Takes tiers whose ends ascend and whose last has none; otherwise says what is wrong.
+    pub fn new(tiers: Vec<Tier>) -> Result<Self, &'static str> {
+        let Some((last, before)) = tiers.split_last() else {
+            return Err("there are no tiers");
+        };
+        if last.up_to.is_some() {
+            return Err("the last tier has an end; leave its 'up_to' out");
+        }
+        let mut reached = 0;
+        for tier in before {
+            match tier.up_to {
+                None => return Err("only the last tier may be without an end"),
+                Some(end) if end <= reached => return Err("the tiers' ends do not ascend"),
+                Some(end) => reached = end,
+            }
+        }
+        Ok(Self(tiers.into()))
+    }
+
+    /// The tiers.
+    pub fn as_slice(&self) -> &[Tier] {
+        &self.0
+    }
+
+    /// Calls `each` with (tier number, quantity) for every tier that `[from, from + quantity)` touches.
+    pub fn split(&self, from: u64, quantity: u64, mut each: impl FnMut(usize, u64)) {
+        let end = from.saturating_add(quantity);
+        let mut at = from;
+        for (number, tier) in self.0.iter().enumerate() {
+            let tier_end = tier.up_to.unwrap_or(u64::MAX);
+            if at >= end {
+                return;
+            }
+            if at < tier_end {
+                let here = end.min(tier_end) - at;
+                each(number, here);
+                at += here;
+            }
+        }
+    }
+
+    /// Whether the unit that follows the first `from` costs nothing.
+    pub fn is_free_at(&self, from: u64) -> bool {
+        let tier = self.0.iter().find(|tier| tier.up_to.is_none_or(|end| from < end));
+        tier.is_none_or(|tier| tier.rate.is_zero())
+    }
+
+    /// Exact price of the quantity `[from, from + quantity)`; `None` when it does not fit.
+    pub fn price(&self, from: u64, quantity: u64) -> Option<Exact> {
+        if let [only] = &*self.0 {
+            return only.rate.price(quantity);
+        }
+        let mut sum = Some(Exact::ZERO);
+        self.split(from, quantity, |number, part| {
+            let price = self.0.get(number).and_then(|tier| tier.rate.price(part));
+            sum = sum.and_then(|sum| sum.checked_add(price?));
+        });
+        sum
+    }
+}
+
+/// How grants of a service are sized and bounded when the request leaves it to us (design D11).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct GrantPolicy {
+    /// Units granted when the request names none.
+    pub default: u64,
+    /// The least that is worth granting, when it is affordable.
+    pub floor: u64,
+    /// The most that is granted at once.
+    pub cap: u64,
+    /// Validity-Time, seconds.
+    pub validity_seconds: u32,
+    /// Threshold: report when at most this share of the grant is left, percent.
+    pub threshold_percent: u8,
+}
+
+impl GrantPolicy {
+    /// A sensible policy for services that count in `unit`.
+    pub const fn standard(unit: Unit) -> Self {
+        const MIB: u64 = 1_048_576;
+        match unit {
+            Unit::Octet => {
+                Self { default: 10 * MIB, floor: MIB, cap: 1024 * MIB, validity_seconds: 1800, threshold_percent: 20 }
+            }
+            Unit::Second => Self { default: 300, floor: 60, cap: 3600, validity_seconds: 1800, threshold_percent: 10 },
+            Unit::Event => Self { default: 1, floor: 1, cap: 1000, validity_seconds: 600, threshold_percent: 0 },
+        }
+    }
+}
+
+/// What finance needs to know of a price, carried to every CDR and never interpreted here.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub struct FinanceCodes {
+    /// Tax category.
+    pub tax_category: Box<str>,
+    /// Whether amounts include that tax.
+    pub tax_included: bool,
+    /// Ledger (G/L) code.
+    pub ledger_code: Box<str>,
+    /// Revenue rule.
+    pub revenue_rule: Box<str>,
+}
+
+/// One price: what it is for, and what it takes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Price {
+    /// Its id, unique in the version.
+    pub id: PriceId,
+    /// The service it is for; `None` for any.
+    pub service: Option<Service>,
+    /// The rating group it is for; `None` for any.
+    pub rating_group: Option<RatingGroup>,
+    /// The service identifier it is for; `None` for any.
+    pub service_id: Option<ServiceId>,
+    /// What it counts.
+    pub measure: Measure,
+    /// Increments.
+    pub pulse: Pulse,
+    /// Rates.
+    pub tiers: Tiers,
+    /// Once per answered call or used session (R07).
+    pub connect_fee: Money,
+    /// Whether the connect fee is taken although a bucket pays the first pulse (R07).
+    pub connect_fee_when_bundled: bool,
+    /// Least charge of one event, when there is one at all (R08).
+    pub min_charge: Option<Money>,
+    /// Most charge of one event (R08).
+    pub max_charge: Option<Money>,
+    /// Nothing is charged and no bucket touched (R28).
+    pub zero_rated: bool,
+    /// Sizing of grants.
+    pub grant: GrantPolicy,
+    /// For finance.
+    pub finance: FinanceCodes,
+}
+
+impl Price {
+    /// How narrowly it is meant: service identifier before rating group before service.
+    fn specificity(&self) -> u8 {
+        u8::from(self.service_id.is_some()) << 2
+            | u8::from(self.rating_group.is_some()) << 1
+            | u8::from(self.service.is_some())
+    }
+
+    fn matches(&self, service: Service, key: &ServiceKey) -> bool {
+        self.service.is_none_or(|wanted| wanted == service)
+            && self.rating_group.is_none_or(|wanted| key.rating_group == Some(wanted))
+            && self.service_id.is_none_or(|wanted| key.services.contains(&wanted))
+    }
+}
+
+/// A place in a tariff document and what is wrong there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// Where, e.g. `prices[2].pulse`.
+    pub path: String,
+    /// What is wrong and what to do.
+    pub reason: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.path, self.reason)
+    }
+}
+
+/// One version of a tariff: immutable, known by its content hash.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TariffVersion {
+    name: TariffName,
+    version: u32,
+    currency: Currency,
+    rounding: Rounding,
+    /// Most specific first.
+    prices: Box<[Price]>,
+    content_hash: [u8; 32],
+}
+
+impl TariffVersion {
+    /// Takes the parts, or says every reason why they make no tariff. `content_hash` is of the canonical document.
+    pub fn new(
+        name: TariffName,
+        version: u32,
+        currency: Currency,
+        rounding: Rounding,
+        mut prices: Vec<Price>,
+        content_hash: [u8; 32],
+    ) -> Result<Arc<Self>, Vec<Problem>> {
+        let mut problems = Vec::new();
+        let mut problem = |path: String, reason: &str| problems.push(Problem { path, reason: reason.to_owned() });
+        if prices.is_empty() {
+            problem("prices".to_owned(), "a tariff needs at least one price");
+        }
+        for (number, price) in prices.iter().enumerate() {
+            let path = |member: &str| format!("prices[{number}].{member}");
+            let earlier = prices.get(..number).unwrap_or(&[]);
+            if earlier.iter().any(|other| other.id == price.id) {
+                problem(path("id"), "another price of this tariff has the same id");
+            }
+            if earlier.iter().any(|other| {
+                (other.service, other.rating_group, other.service_id)
+                    == (price.service, price.rating_group, price.service_id)
+            }) {
+                problem(
+                    path("id"),
+                    "unreachable: an earlier price is for the same service, rating group and identifier",
+                );
+            }
+            if price.connect_fee.is_negative()
+                || price.min_charge.is_some_and(Money::is_negative)
+                || price.max_charge.is_some_and(Money::is_negative)
+            {
+                problem(path("connect_fee"), "fees and charge limits may not be negative");
+            }
+            if let (Some(min), Some(max)) = (price.min_charge, price.max_charge)
+                && min > max
+            {
+                problem(path("min_charge"), "the least charge is above the most");
+            }
+            let grant = price.grant;
+            if grant.default == 0 || grant.floor == 0 || grant.floor > grant.cap || grant.default > grant.cap {
+                problem(path("grant"), "needs 0 < floor <= cap and 0 < default <= cap");
+            }
+            if !(30..=86_400).contains(&grant.validity_seconds) {
+                problem(path("grant.validity_seconds"), "must lie between 30 and 86400");
+            }
+            if grant.threshold_percent > 90 {
+                problem(path("grant.threshold_percent"), "must be at most 90");
+            }
+        }
+        if !problems.is_empty() {
+            return Err(problems);
+        }
+        prices.sort_by_key(|price| std::cmp::Reverse(price.specificity()));
+        Ok(Arc::new(Self { name, version, currency, rounding, prices: prices.into(), content_hash }))
+    }
+
+    /// The tariff's name.
+    pub fn name(&self) -> &TariffName {
+        &self.name
+    }
+
+    /// The version's number.
+    pub fn version(&self) -> u32 {
+        self.version
+    }
+
+    /// The currency of every amount in it.
+    pub fn currency(&self) -> Currency {
+        self.currency
+    }
+
+    /// Its rounding.
+    pub fn rounding(&self) -> Rounding {
+        self.rounding
+    }
+
+    /// SHA-256 of the canonical document.
+    pub fn content_hash(&self) -> &[u8; 32] {
+        &self.content_hash
+    }
+
+    /// All prices, most specific first.
+    pub fn prices(&self) -> &[Price] {
+        &self.prices
+    }
+
+    /// The price of a service with its place among [`Self::prices`]: the most specific that matches. Service identifier decides before rating group, rating
+    /// group before service; document order breaks ties.
+    pub fn price(&self, service: Service, key: &ServiceKey) -> Option<(u16, &Price)> {
+        let place = self.prices.iter().position(|price| price.matches(service, key))?;
+        Some((u16::try_from(place).ok()?, self.prices.get(place)?))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pulses_round_up_from_a_first_one() {
+        let pulse = Pulse::new(30, 6).unwrap();
+        for (quantity, rated) in [(0, 0), (1, 30), (30, 30), (31, 36), (36, 36), (37, 42)] {
+            assert_eq!(pulse.round_up(quantity), Some(rated), "{quantity}");
+            assert_eq!(pulse.quantity(pulse.pulses(quantity)), rated, "{quantity}");
+        }
+        assert_eq!(Pulse::new(1, u64::MAX).unwrap().round_up(u64::MAX), None);
+    }
+
+    #[test]
+    fn graduated_tiers_price_only_what_lies_in_them() {
+        // 0.20 a minute for three minutes, then 0.05: 601 s, rated 660 s, cost 1.00 (rating rules, worked figures).
+        let rate = |micros| Rate::new(micros, 60).unwrap();
+        let tiers =
+            Tiers::new(vec![Tier { up_to: Some(180), rate: rate(200_000) }, Tier { up_to: None, rate: rate(50_000) }])
+                .unwrap();
+        assert_eq!(tiers.price(0, 660).unwrap().ceil().unwrap().to_string(), "1.00");
+        assert_eq!(tiers.price(120, 120).unwrap().ceil().unwrap().to_string(), "0.25");
+    }
+}

@@ -1,0 +1,438 @@
+//! Laws that hold after any sequence of commands: the books balance, nothing is held for nobody, repeats and refusals
+//! change nothing, what is said to be stored is all there is, and how often a client reports does not change the price.
+#![expect(clippy::expect_used, reason = "a law that does not hold is a failed test")]
+
+#[allow(dead_code, reason = "each test file uses its part of it")]
+mod world;
+
+use proptest::collection::vec;
+use proptest::option;
+use proptest::prelude::*;
+
+use rating_engine::account::{AccountState, Bucket, Holding};
+use rating_engine::cdr::Cause;
+use rating_engine::command::{
+    Action, Command, Mutation, Outcome, Profile, Requested, ServiceRequest, ServiceResult, Used,
+};
+use rating_engine::ids::{AccountId, SessionId};
+use rating_engine::money::{Money, Rate, Rounding, RoundingMode, RoundingScope};
+use rating_engine::tariff::{Price, Pulse, Tier, Tiers};
+use rating_engine::units::{Measure, MoneyUnits, Unit, Units};
+
+use world::{World, at, bucket, command, price, rating_group, top_up};
+
+/// Long after every session is forgotten.
+const LONG_AFTER: i64 = 10_000_000;
+
+// --- What can happen ---
+
+#[derive(Clone, Copy, Debug)]
+enum Verb {
+    Start,
+    Update,
+    Stop,
+    Debit,
+    Refund,
+    Check,
+    Price,
+}
+
+#[derive(Clone, Debug)]
+enum Step {
+    Ask { verb: Verb, account: u64, session: u8, number: u32, services: Vec<ServiceRequest>, odd: u8 },
+    TopUp { account: u64, bucket: u8, amount: i64 },
+    State { account: u64, state: AccountState },
+    Release { account: u64, session: u8 },
+    Expire,
+}
+
+fn measures() -> impl Strategy<Value = Measure> {
+    prop_oneof![
+        Just(Measure::Seconds),
+        Just(Measure::TotalOctets),
+        Just(Measure::UplinkOctets),
+        Just(Measure::DownlinkOctets),
+        Just(Measure::Events),
+    ]
+}
+
+/// Quantities; `most` is for measures that are bounded by the time that passed.
+fn units(most: u64) -> impl Strategy<Value = Units> {
+    let some = || option::weighted(0.4, 0..=most);
+    let money = option::weighted(0.05, -10i64..2_000_000)
+        .prop_map(|amount| amount.map(|micros| MoneyUnits { amount: Money::from_micros(micros), currency: None }));
+    (some(), some(), some(), some(), some(), money).prop_map(|(seconds, total, up, down, events, money)| Units {
+        seconds,
+        total_octets: total,
+        uplink_octets: up,
+        downlink_octets: down,
+        events,
+        money,
+    })
+}
+
+/// All measures alike, so that whatever the price counts is there.
+fn plain_units(most: u64) -> impl Strategy<Value = Units> {
+    (0..=most).prop_map(|quantity| Units {
+        seconds: Some(quantity),
+        uplink_octets: Some(quantity),
+        downlink_octets: Some(quantity),
+        events: Some(quantity),
+        ..Units::default()
+    })
+}
+
+fn services(most: u64) -> impl Strategy<Value = Vec<ServiceRequest>> {
+    let requested = prop_oneof![
+        1 => Just(Requested::Nothing),
+        2 => Just(Requested::Any),
+        1 => units(most).prop_map(Requested::Units),
+        4 => plain_units(most).prop_map(Requested::Units),
+    ];
+    let used = prop_oneof![1 => units(most), 4 => plain_units(most)];
+    let used = vec(used.prop_map(|units| Used { units, ..Used::default() }), 0..3);
+    let one = (1u32..5, requested, used).prop_map(|(group, requested, used)| ServiceRequest {
+        key: rating_group(group),
+        requested,
+        used,
+    });
+    vec(one, 0..3)
+}
+
+fn steps(most: u64) -> impl Strategy<Value = Vec<(i64, Step)>> {
+    let verb = prop_oneof![
+        3 => Just(Verb::Start),
+        6 => Just(Verb::Update),
+        1 => Just(Verb::Stop),
+        3 => Just(Verb::Debit),
+        1 => Just(Verb::Refund),
+        1 => Just(Verb::Check),
+        1 => Just(Verb::Price),
+    ];
+    let ask = (verb, 1u64..3, 0u8..3, 0u32..6, services(most), any::<u8>()).prop_map(
+        |(verb, account, session, number, services, odd)| Step::Ask { verb, account, session, number, services, odd },
+    );
+    let state = prop_oneof![4 => Just(AccountState::Active), 1 => Just(AccountState::Suspended), 1 => Just(AccountState::Barred)];
+    let step = prop_oneof![
+        20 => ask,
+        1 => (1u64..3, 0u8..3, 1i64..1_000_000).prop_map(|(account, bucket, amount)| Step::TopUp { account, bucket, amount }),
+        1 => (1u64..3, state).prop_map(|(account, state)| Step::State { account, state }),
+        1 => (1u64..3, 0u8..3).prop_map(|(account, session)| Step::Release { account, session }),
+        2 => Just(Step::Expire),
+    ];
+    vec((prop_oneof![0i64..10, 0i64..400, 0i64..5000], step), 1..30)
+}
+
+fn roundings() -> impl Strategy<Value = Rounding> {
+    let mode = prop_oneof![
+        Just(RoundingMode::HalfUp),
+        Just(RoundingMode::HalfEven),
+        Just(RoundingMode::Up),
+        Just(RoundingMode::Down),
+    ];
+    let scope = prop_oneof![Just(RoundingScope::Line), Just(RoundingScope::Event), Just(RoundingScope::Bill)];
+    (0u8..7, mode, scope).prop_map(|(decimals, mode, scope)| Rounding::new(decimals, mode, scope).expect("at most 6"))
+}
+
+/// The price of one rating group with amounts up to `most`.
+fn prices(group: u32, most: u64) -> impl Strategy<Value = Price> {
+    let rates = vec((0..=most, 1u64..100, 1u64..500), 1..4);
+    let limits = (option::weighted(0.2, 0i64..1000), option::weighted(0.2, 1000i64..1_000_000));
+    let pulse = (1u64..70, 1u64..70);
+    (measures(), rates, pulse, 0i64..60_000, any::<bool>(), limits, 0u8..10).prop_map(
+        move |(measure, rates, (first, next), fee, bundled, (min, max), odd)| {
+            let mut made = price(&format!("p{group}"), Some(group), measure, Rate::ZERO);
+            let last = rates.len() - 1;
+            let mut end = 0;
+            let tiers = rates.into_iter().enumerate().map(|(number, (micros, per, width))| {
+                end += width;
+                Tier { up_to: (number < last).then_some(end), rate: Rate::new(micros, per).expect("above 0") }
+            });
+            made.tiers = Tiers::new(tiers.collect()).expect("in order");
+            made.pulse = Pulse::new(first, next).expect("above 0");
+            made.connect_fee = Money::from_micros(if odd < 3 { fee } else { 0 });
+            made.connect_fee_when_bundled = bundled;
+            (made.min_charge, made.max_charge) = (min.map(Money::from_micros), max.map(Money::from_micros));
+            made.zero_rated = odd == 9;
+            made
+        },
+    )
+}
+
+fn accounts(most: i64) -> impl Strategy<Value = (Vec<Bucket>, Option<Money>)> {
+    let holding = prop_oneof![
+        3 => Just(Holding::Money),
+        1 => Just(Holding::Units(Unit::Second)),
+        1 => Just(Holding::Units(Unit::Octet)),
+        1 => Just(Holding::Units(Unit::Event)),
+    ];
+    let one = (holding, 0..=most, 0u16..3, option::weighted(0.2, 1i64..6000));
+    (vec(one, 0..5), option::weighted(0.3, 0..=most)).prop_map(move |(buckets, limit)| {
+        let made = buckets.into_iter().enumerate().map(|(number, (holding, balance, priority, end))| {
+            // What an account holds of one kind must fit together.
+            let mut made = bucket(&format!("b{number}"), holding, if most == i64::MAX { balance / 5 } else { balance });
+            made.priority = priority;
+            if let Some(end) = end {
+                made.valid_to = at(end);
+            }
+            made
+        });
+        (made.collect(), limit.map(Money::from_micros))
+    })
+}
+
+#[derive(Clone, Debug)]
+struct Setting {
+    rounding: Rounding,
+    prices: Vec<Price>,
+    accounts: Vec<(Vec<Bucket>, Option<Money>)>,
+}
+
+fn settings(rate: u64, balance: i64) -> impl Strategy<Value = Setting> {
+    (roundings(), (prices(1, rate), prices(2, rate), prices(3, rate)), vec(accounts(balance), 2..=2))
+        .prop_map(|(rounding, (a, b, c), accounts)| Setting { rounding, prices: vec![a, b, c], accounts })
+}
+
+impl Setting {
+    fn world(&self) -> World {
+        self.open(World::new(self.rounding, self.prices.clone()))
+    }
+
+    fn archiving(&self) -> World {
+        self.open(World::archiving(self.rounding, self.prices.clone()))
+    }
+
+    fn open(&self, mut world: World) -> World {
+        for (number, (buckets, credit)) in (1..).zip(&self.accounts) {
+            world.open(number, buckets.clone(), *credit);
+        }
+        world
+    }
+}
+
+fn name(account: u64, session: u8, verb: Verb) -> String {
+    let kind = if matches!(verb, Verb::Start | Verb::Update | Verb::Stop) { "s" } else { "e" };
+    format!("{account}-{kind}{session}")
+}
+
+fn asked(
+    now: i64,
+    verb: Verb,
+    account: u64,
+    session: u8,
+    number: u32,
+    services: Vec<ServiceRequest>,
+    odd: u8,
+) -> Command {
+    let action = match verb {
+        Verb::Start => Action::Start(services),
+        Verb::Update => Action::Update(services),
+        Verb::Stop => Action::Stop(services),
+        Verb::Debit => Action::Debit(services),
+        Verb::Refund => {
+            let original = SessionId::new(name(account, odd % 3, Verb::Debit).as_bytes());
+            let services = if odd.is_multiple_of(2) { Vec::new() } else { services };
+            Action::Refund { original, services }
+        }
+        Verb::Check => Action::CheckBalance(services),
+        Verb::Price => Action::PriceEnquiry(services),
+    };
+    let mut made = command(now, account, &name(account, session, verb), number, action);
+    made.client_state = u32::from(odd % 16 / 14);
+    made.command_level = odd % 32 == 5;
+    if odd % 8 == 3 {
+        made.profile = Profile::OPEN5GS;
+    }
+    if odd % 8 == 4 {
+        made.profile.grant_cap = 50;
+    }
+    made
+}
+
+/// Takes one step and checks what must hold of it.
+fn take(world: &mut World, now: i64, step: &Step, key: usize) -> Result<(), TestCaseError> {
+    match step {
+        Step::Ask { verb, account, session, number, services, odd } => {
+            let command = asked(now, *verb, *account, *session, *number, services.clone(), *odd);
+            let before = world.image();
+            let effects = world.apply(command.clone());
+            let after = world.image();
+            match &*effects.outcome {
+                Outcome::Refused(_) => {
+                    prop_assert_eq!(&before, &after, "a refusal changes nothing");
+                    let again = world.apply(command);
+                    prop_assert_eq!(&effects.outcome, &again.outcome, "a repeat is refused like the first");
+                }
+                Outcome::Answered(answered) => {
+                    if matches!(verb, Verb::Check | Verb::Price) || effects.repeated {
+                        prop_assert_eq!(&before, &after, "a repeat or an enquiry changes nothing");
+                    }
+                    if let [only] = &answered.services[..]
+                        && matches!(only.result, ServiceResult::Granted(_))
+                    {
+                        grants_are_covered(&before.0, &after.0)?;
+                    }
+                    let again = world.apply(command);
+                    prop_assert_eq!(&effects.outcome, &again.outcome, "a repeat gets the first answer");
+                    prop_assert_eq!(&after, &world.image(), "a repeat changes nothing");
+                }
+            }
+        }
+        Step::TopUp { account, bucket: number, amount } => {
+            let into = bucket(&format!("b{number}"), Holding::Money, 0);
+            world.mutate(top_up(*account, into.clone(), Money::from_micros(*amount), &key.to_string()), at(now));
+            let after = world.image();
+            world.mutate(top_up(*account, into, Money::from_micros(*amount), &key.to_string()), at(now));
+            prop_assert_eq!(after, world.image(), "a repeat changes nothing");
+        }
+        Step::State { account, state } => {
+            world.mutate(Mutation::SetState { account: AccountId::new(*account), state: *state }, at(now));
+        }
+        Step::Release { account, session } => {
+            let session = SessionId::new(name(*account, *session, Verb::Start).as_bytes());
+            world.mutate(Mutation::Release { session, cause: Cause::Operator, client_state_below: 0 }, at(now));
+        }
+        Step::Expire => {
+            world.expire(at(now));
+        }
+    }
+    world.audit().map_err(TestCaseError::fail)
+}
+
+/// A grant never lifts what is held above what is there.
+fn grants_are_covered(
+    before: &[rating_engine::account::Account],
+    after: &[rating_engine::account::Account],
+) -> Result<(), TestCaseError> {
+    for (before, after) in before.iter().zip(after) {
+        for bucket in &after.buckets {
+            let held = before.bucket(&bucket.id).map_or(0, |bucket| bucket.reserved);
+            prop_assert!(bucket.reserved <= held || bucket.reserved <= bucket.balance, "{:?}", bucket);
+        }
+        if let (Some(before), Some(after)) = (before.credit, after.credit) {
+            let used = after.spent.saturating_add(after.reserved);
+            prop_assert!(after.reserved <= before.reserved || used <= after.limit, "{:?}", after);
+        }
+    }
+    Ok(())
+}
+
+fn nothing_is_left(world: &mut World) -> Result<(), TestCaseError> {
+    world.expire(at(LONG_AFTER));
+    world.expire(at(2 * LONG_AFTER));
+    world.audit().map_err(TestCaseError::fail)?;
+    prop_assert_eq!(world.shard.sessions().count(), 0, "every session is forgotten");
+    prop_assert_eq!(world.shard.archived_sessions(), 0, "every session is forgotten");
+    prop_assert_eq!(world.shard.next_deadline().filter(|at| at.millis() <= 2 * LONG_AFTER * 1000), None);
+    for account in world.shard.accounts() {
+        prop_assert!(account.buckets.iter().all(|bucket| bucket.reserved == 0), "{:?}", account);
+        prop_assert_eq!(account.reserved_money(), Money::ZERO);
+    }
+    Ok(())
+}
+
+fn cases(default: u32) -> ProptestConfig {
+    let cases = std::env::var("CAMPAIGN_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(default);
+    ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
+}
+
+proptest! {
+    #![proptest_config(cases(200))]
+
+    /// The books balance after every step, repeats and refusals change nothing, and what every step said must be stored
+    /// rebuilds the shard.
+    #[test]
+    fn any_sequence_keeps_the_books(setting in settings(200_000, 3_000_000), steps in steps(300)) {
+        let mut world = setting.world();
+        let mut now = 0;
+        for (key, (pause, step)) in steps.iter().enumerate() {
+            now += pause;
+            take(&mut world, now, step, key)?;
+        }
+        prop_assert_eq!(world.image(), world.replayed(), "what was stored is all there is");
+        nothing_is_left(&mut world)?;
+    }
+
+    /// Whether ended sessions are in memory makes no difference to anything.
+    #[test]
+    fn archiving_changes_nothing(setting in settings(200_000, 3_000_000), steps in steps(300)) {
+        let (mut one, mut other) = (setting.world(), setting.archiving());
+        let mut now = 0;
+        for (key, (pause, step)) in steps.iter().enumerate() {
+            now += pause;
+            take(&mut one, now, step, key)?;
+            take(&mut other, now, step, key)?;
+            prop_assert_eq!(one.image(), other.image());
+        }
+        prop_assert_eq!(format!("{:?}", one.cdrs), format!("{:?}", other.cdrs));
+        nothing_is_left(&mut other)?;
+    }
+
+    /// The same commands give the same state and the same CDRs.
+    #[test]
+    fn the_same_commands_give_the_same_state(setting in settings(200_000, 3_000_000), steps in steps(300)) {
+        let (mut one, mut other) = (setting.world(), setting.world());
+        let mut now = 0;
+        for (key, (pause, step)) in steps.iter().enumerate() {
+            now += pause;
+            take(&mut one, now, step, key)?;
+            take(&mut other, now, step, key)?;
+        }
+        prop_assert_eq!(one.image(), other.image());
+        prop_assert_eq!(format!("{:?}", one.cdrs), format!("{:?}", other.cdrs));
+    }
+
+    /// R04: reports in any partition cost the same as one report, and leave every bucket the same.
+    #[test]
+    fn any_partition_costs_the_same(
+        rounding in roundings(),
+        price in prices(1, 200_000),
+        (mut buckets, credit) in accounts(3_000_000),
+        parts in vec(0u64..120, 1..8),
+        small in 1i64..400,
+    ) {
+        for bucket in &mut buckets {
+            bucket.valid_to = rating_engine::time::Timestamp::NEVER;
+            if bucket.holding != Holding::Money {
+                bucket.balance %= small;
+            }
+        }
+        let usage = |quantity| {
+            let (seconds, octets) = (Some(quantity), Some(quantity));
+            let units = Units { seconds, uplink_octets: octets, downlink_octets: octets, events: seconds, ..Units::default() };
+            vec![ServiceRequest { key: rating_group(1), used: vec![Used { units, ..Used::default() }], ..ServiceRequest::default() }]
+        };
+        let run = |parts: &[u64]| {
+            let mut world = World::new(rounding, vec![price.clone()]);
+            world.open(1, buckets.clone(), credit);
+            let _ = world.apply(command(0, 1, "s", 0, Action::Start(Vec::new())));
+            for (number, part) in (1..).zip(parts) {
+                let action = Action::Update(usage(*part));
+                let _ = world.apply(command(i64::from(number) * 1000, 1, "s", number, action));
+            }
+            world.audit().map(|()| (world.account(1).buckets.clone(), world.account(1).credit, world.account(1).debt))
+        };
+        let whole: u64 = parts.iter().sum();
+        prop_assert_eq!(run(&parts), run(&[whole]));
+    }
+
+    /// Numbers at the edges of their types never panic, and never change anything halfway.
+    #[test]
+    fn extreme_numbers_change_nothing_halfway(
+        setting in settings(u64::MAX, i64::MAX),
+        steps in steps(u64::MAX),
+        pulse in (1u64.., 1u64..),
+        fee in 0i64..,
+    ) {
+        let mut setting = setting;
+        setting.prices[0].pulse = Pulse::new(pulse.0, pulse.1).expect("above 0");
+        setting.prices[1].connect_fee = Money::from_micros(fee);
+        let mut world = setting.world();
+        let mut now = 0;
+        for (key, (pause, step)) in steps.iter().enumerate() {
+            now += pause;
+            take(&mut world, now, step, key)?;
+        }
+        nothing_is_left(&mut world)?;
+    }
+}

@@ -1,0 +1,550 @@
+//! A small language for charging stories, and [`check`], which tells them to a shard.
+//!
+//! ```text
+//! rounding 2 half_up event                                    decimals, mode, scope; 6 half_up event unless said
+//! price 10  0.20/60s<180s 0.05/60s  pulse 60/60  fee 0.10 bundled  min 0.05  max 1.00  validity 300s  grant 10MiB 1MiB 99MiB
+//! price any free                                              zero-rated octets
+//! limits 10 20                                                open and ended sessions
+//! account A  balance 5.00  credit 10.00  group 2              balance is the bucket `main`, priority 10
+//! bucket  A  free 100s  priority 1  from 0s  until 3600s  for 10 11
+//! 0s  A/1 initial #0 state=7 open5gs  10 used 3MiB want 10MiB; 11 want any   -> granted 5MiB final; denied rating
+//! 3s  A/e debit #0 as=sms messages=3  10 want any            the service and Number-Of-Messages-Sent; a price may end in `as sms`
+//! 4s  A/1 update #1 at=2s  10 used 3MiB                      the client's Event-Timestamp
+//! 5s  A/e debit #0  10 want 1ev          -> granted 1ev cost 0.10
+//! 9s  A/r refund A/e #1  10 want 0.05EUR -> granted 0.05EUR cost 0.05
+//! 9s  expire -> ended A/1 / forgot A/2   9s topup A main 5.00 key=k   9s suspend A
+//! A main 4.90    A reserved 0.10    A free reserved 10s    A spent 1.00    A debt 0.50    A sessions 0
+//! cdrs A 0.33, 0.34, lapse 0.00          every CDR; `used` ones without a word
+//! paid A free 60s, main 0.05             the last CDR's movements
+//! ```
+//!
+//! An answer shows `valid` and `threshold` only where the story names them. What follows `(` is a remark.
+
+use std::fmt::Write as _;
+
+use rating_engine::account::{Account, AccountState, Bucket, BucketScope, Holding};
+use rating_engine::cdr::{CdrKind, Payer};
+use rating_engine::command::{
+    Action, Denial, Effects, Mutation, MutationOutcome, Outcome, Profile, Refusal, Requested, ServiceRequest,
+    ServiceResult, Used,
+};
+use rating_engine::context::SmsContext;
+use rating_engine::ids::{AccountId, BucketId, GroupId, RatingGroup, ServiceId, SessionId};
+use rating_engine::money::{Money, Rate, Rounding, RoundingMode, RoundingScope};
+use rating_engine::shard::Limits;
+use rating_engine::tariff::{GrantPolicy, Price, Pulse, Service, Tier, Tiers};
+use rating_engine::units::{Measure, MoneyUnits, Unit, Units};
+
+use crate::world::{World, at, bucket, command, money, price, rating_group, top_up};
+
+/// Tells the story and compares what it expects.
+pub(crate) fn check(story: &str) {
+    let mut teller = Teller::default();
+    for (number, line) in story.lines().enumerate() {
+        let told = line.split('(').next().unwrap_or("").trim();
+        if told.is_empty() {
+            continue;
+        }
+        let said = teller.tell(told);
+        let audited = teller.world.as_ref().map_or(Ok(()), World::audit);
+        if let Err(complaint) = said.and(audited) {
+            let marked = story.lines().enumerate().map(|(other, text)| {
+                let mark = if other == number { "=> " } else { "   " };
+                format!("{mark}{}\n", text.trim())
+            });
+            panic!("\n{}\nhere: {told}\nbut:  {complaint}\n", marked.collect::<String>());
+        }
+    }
+}
+
+#[derive(Default)]
+struct Teller {
+    rounding: Option<Rounding>,
+    limits: Limits,
+    prices: Vec<Price>,
+    accounts: Vec<(u64, Vec<Bucket>, Option<Money>, GroupId)>,
+    world: Option<World>,
+    topups: u32,
+}
+
+type Told = Result<(), String>;
+
+impl Teller {
+    fn tell(&mut self, line: &str) -> Told {
+        let (asked, expected) = line.split_once("->").map_or((line, None), |(a, b)| (a.trim(), Some(b.trim())));
+        let words: Vec<&str> = asked.split_whitespace().collect();
+        match &words[..] {
+            ["rounding", decimals, mode, scope] => {
+                self.rounding = Some(rounding(decimals, mode, scope));
+                Ok(())
+            }
+            ["limits", open, ended] => {
+                self.limits.open_sessions_max = open.parse().expect("a number");
+                self.limits.ended_sessions_max = ended.parse().expect("a number");
+                Ok(())
+            }
+            ["price", group, rest @ ..] => {
+                let parsed = parse_price(self.prices.len(), group, rest);
+                self.prices.push(parsed);
+                Ok(())
+            }
+            ["account", name, rest @ ..] => {
+                let (mut buckets, mut credit, mut group) = (Vec::new(), None, GroupId::new(1));
+                for pair in rest.chunks(2) {
+                    match pair {
+                        ["balance", amount] => {
+                            buckets.push(bucket("main", Holding::Money, money(amount).micros()));
+                        }
+                        ["group", number] => group = GroupId::new(number.parse().expect("a number")),
+                        ["credit", limit] => credit = Some(money(limit)),
+                        _ => panic!("account: {pair:?}"),
+                    }
+                }
+                self.accounts.push((account_number(name), buckets, credit, group));
+                Ok(())
+            }
+            ["bucket", name, id, amount, rest @ ..] => {
+                let parsed = parse_bucket(id, amount, rest);
+                let account = self.accounts.iter_mut().find(|(number, ..)| *number == account_number(name));
+                account.expect("the account comes first").1.push(parsed);
+                Ok(())
+            }
+            [time, rest @ ..] if time.ends_with('s') && time.starts_with(|c: char| c.is_ascii_digit()) => {
+                let seconds = time.trim_end_matches('s').parse().expect("a time");
+                let wants = |word| expected.is_some_and(|text| text.contains(word));
+                let came = self.happen(seconds, rest, wants("valid"), wants("threshold"));
+                same(expected.unwrap_or("done"), &came)
+            }
+            _ => self.look(&words),
+        }
+    }
+
+    fn world(&mut self) -> &mut World {
+        if self.world.is_none() {
+            let rounding = self.rounding.unwrap_or(Rounding::MICRO);
+            let mut world = World::with_limits(rounding, std::mem::take(&mut self.prices), self.limits);
+            for (number, buckets, credit, group) in self.accounts.drain(..) {
+                world.open_in(group, number, buckets, credit);
+            }
+            self.world = Some(world);
+        }
+        self.world.as_mut().expect("made above")
+    }
+
+    fn happen(&mut self, seconds: i64, words: &[&str], valid: bool, threshold: bool) -> String {
+        match words {
+            ["expire"] => {
+                let (ended, forgotten) = self.world().expire(at(seconds));
+                let say = |word: &str, ids: Vec<SessionId>| ids.into_iter().map(|id| format!("{word} {id}")).collect();
+                let mut said: Vec<String> = say("ended", ended);
+                said.extend::<Vec<String>>(say("forgot", forgotten));
+                if said.is_empty() { "nothing".to_owned() } else { said.join(" / ") }
+            }
+            ["topup", name, id, amount, rest @ ..] => {
+                self.topups += 1;
+                let (key, rest) = match rest.split_first() {
+                    Some((word, rest)) if word.starts_with("key=") => ((*word).to_owned(), rest),
+                    _ => (format!("k{}", self.topups), rest),
+                };
+                let into = Bucket { balance: 0, ..parse_bucket(id, "0.00", rest) };
+                let mutation = top_up(account_number(name), into, money(amount), &key);
+                mutated(&self.world().mutate(mutation, at(seconds)))
+            }
+            [state @ ("suspend" | "bar" | "activate"), name] => {
+                let state = match *state {
+                    "suspend" => AccountState::Suspended,
+                    "bar" => AccountState::Barred,
+                    _ => AccountState::Active,
+                };
+                let account = AccountId::new(account_number(name));
+                mutated(&self.world().mutate(Mutation::SetState { account, state }, at(seconds)))
+            }
+            [session, verb, rest @ ..] => {
+                let (original, rest) = match (*verb, rest) {
+                    ("refund", [original, rest @ ..]) => (SessionId::new(original.as_bytes()), rest),
+                    _ => (SessionId::new(b""), rest),
+                };
+                let (number, rest) = rest.split_first().expect("a request has a number");
+                let number = number.trim_start_matches('#').parse().expect("#number");
+                let mut client_state = 0;
+                let mut profile = Profile::STANDARD;
+                let mut command_level = false;
+                let (mut service, mut messages, mut event_time) = (Service::Data, None, None);
+                let mut services = rest;
+                while let Some((word, others)) = services.split_first() {
+                    match word.split_once('=') {
+                        Some(("state", marker)) => client_state = marker.parse().expect("a marker"),
+                        Some(("at", time)) => {
+                            event_time = Some(at(i64::try_from(quantity(time).1).expect("fits")));
+                        }
+                        Some(("cap", cap)) => profile.grant_cap = quantity(cap).1,
+                        Some(("as", name)) => service = name.parse().expect("a service"),
+                        Some(("messages", number)) => messages = Some(number.parse().expect("a number")),
+                        None if *word == "open5gs" => profile = Profile::OPEN5GS,
+                        None if *word == "level" => command_level = true,
+                        _ => break,
+                    }
+                    services = others;
+                }
+                let services = services.join(" ");
+                let services: Vec<ServiceRequest> =
+                    services.split(';').filter(|text| !text.trim().is_empty()).map(parse_service).collect();
+                let action = match *verb {
+                    "initial" => Action::Start(services),
+                    "update" => Action::Update(services),
+                    "terminate" => Action::Stop(services),
+                    "debit" => Action::Debit(services),
+                    "check" => Action::CheckBalance(services),
+                    "price" => Action::PriceEnquiry(services),
+                    "refund" => Action::Refund { original, services },
+                    _ => panic!("no such verb: {verb}"),
+                };
+                let event = matches!(*verb, "debit" | "price" | "refund");
+                let mut asked = command(seconds, account_number(session), session, number, action);
+                (asked.client_state, asked.profile, asked.command_level) = (client_state, profile, command_level);
+                (asked.context.service, asked.event_time) = (service, event_time);
+                asked.context.sms = messages.map(|number: u32| {
+                    asked.digest ^= u64::from(number);
+                    Box::new(SmsContext { messages: Some(number), ..SmsContext::default() })
+                });
+                let effects = self.world().apply(asked);
+                answer(&effects, event, valid, threshold)
+            }
+            _ => panic!("cannot read {words:?}"),
+        }
+    }
+
+    fn look(&mut self, words: &[&str]) -> Told {
+        let world = self.world();
+        match words {
+            ["cdrs", name, rest @ ..] => {
+                let cdrs = world.cdrs_of(account_number(name)).map(|cdr| match cdr.kind {
+                    CdrKind::Usage => cdr.amount.to_string(),
+                    CdrKind::TopUp => format!("topup {}", cdr.amount),
+                    CdrKind::Refund => format!("refund {}", cdr.amount),
+                    CdrKind::Suspense => "suspense".to_owned(),
+                    CdrKind::Lapse => format!("lapse {:?}", cdr.cause).to_lowercase(),
+                });
+                same(&rest.join(" "), &cdrs.collect::<Vec<_>>().join(", "))
+            }
+            ["exact", name, rest @ ..] => {
+                let last = world.cdrs_of(account_number(name)).last().expect("a CDR");
+                let lines = last.rating.as_ref().map_or(&[][..], |rating| &rating.lines);
+                let lines: Vec<String> = lines
+                    .iter()
+                    .map(|line| {
+                        let (numerator, denominator) = line.exact.fraction();
+                        format!("{numerator}/{denominator}")
+                    })
+                    .collect();
+                same(&rest.join(" "), &lines.join(", "))
+            }
+            ["paid", name, rest @ ..] => {
+                let last = world.cdrs_of(account_number(name)).last().expect("a CDR");
+                let moved = last.movements.iter().map(|movement| {
+                    let payer = match &movement.payer {
+                        Payer::Bucket(id) => id.to_string(),
+                        Payer::Credit => "credit".to_owned(),
+                        Payer::Debt => "debt".to_owned(),
+                    };
+                    format!("{payer} {}", amount(movement.holding, -movement.delta))
+                });
+                same(&rest.join(" "), &moved.collect::<Vec<_>>().join(", "))
+            }
+            [name, "reserved", expected] => {
+                same(expected, &world.account(account_number(name)).reserved_money().to_string())
+            }
+            [name, "spent", expected] => {
+                same(expected, &world.account(account_number(name)).credit.expect("credit").spent.to_string())
+            }
+            [name, "debt", expected] => same(expected, &world.account(account_number(name)).debt.to_string()),
+            [name, "sessions", expected] => {
+                let id = AccountId::new(account_number(name));
+                same(expected, &world.shard.sessions().filter(|it| it.account == id).count().to_string())
+            }
+            [name, "open", expected] => {
+                let id = AccountId::new(account_number(name));
+                same(
+                    expected,
+                    &world.shard.sessions().filter(|it| it.account == id && it.is_open()).count().to_string(),
+                )
+            }
+            [name, id, "reserved", expected] => {
+                let found = find(world.account(account_number(name)), id);
+                same(expected, &amount(found.holding, found.reserved))
+            }
+            [name, id, expected] => {
+                let found = find(world.account(account_number(name)), id);
+                same(expected, &amount(found.holding, found.balance))
+            }
+            _ => panic!("cannot read {words:?}"),
+        }
+    }
+}
+
+fn find<'a>(account: &'a Account, id: &str) -> &'a Bucket {
+    account.bucket(&BucketId::new(id)).unwrap_or_else(|| panic!("no bucket {id}"))
+}
+
+fn same(expected: &str, came: &str) -> Told {
+    let plain = |text: &str| text.split_whitespace().collect::<Vec<_>>().join(" ");
+    if plain(expected) == plain(came) { Ok(()) } else { Err(plain(came)) }
+}
+
+/// `A` is account 1, `B` account 2; a session `A/x` belongs to account `A`.
+fn account_number(name: &str) -> u64 {
+    u64::from(name.as_bytes()[0] - b'A') + 1
+}
+
+fn mutated(outcome: &MutationOutcome) -> String {
+    match outcome {
+        MutationOutcome::Done { .. } => "done".to_owned(),
+        MutationOutcome::Refused(refusal) => format!("refused {refusal:?}"),
+    }
+}
+
+fn answer(effects: &Effects, event: bool, valid: bool, threshold: bool) -> String {
+    let answered = match &*effects.outcome {
+        Outcome::Answered(answered) => answered,
+        Outcome::Refused(refusal) => {
+            let again = if effects.repeated { " again" } else { "" };
+            // Its words are for people.
+            let name = if let Refusal::Invalid(_) = refusal { "Invalid".to_owned() } else { format!("{refusal:?}") };
+            return format!("refused {name}{again}");
+        }
+    };
+    let services = answered.services.iter().map(|service| match &service.result {
+        ServiceResult::Granted(grant) => {
+            let mut text = format!("granted {}", units(&grant.units.units()));
+            if grant.last {
+                text.push_str(" final");
+            }
+            if valid {
+                let _ = write!(text, " valid {}s", grant.validity_seconds);
+            }
+            if threshold {
+                let _ = write!(text, " threshold {}", grant.threshold);
+            }
+            text
+        }
+        ServiceResult::Settled => "settled".to_owned(),
+        ServiceResult::Denied(denial) => format!(
+            "denied {}",
+            match denial {
+                Denial::CreditLimitReached => "credit",
+                Denial::ServiceDenied => "service",
+                Denial::Rejected => "rejected",
+                Denial::RatingFailed => "rating",
+                Denial::UsageSuspect => "suspect",
+            }
+        ),
+    });
+    let mut text = services.collect::<Vec<_>>().join("; ");
+    if text.is_empty() {
+        text.push_str("done");
+    }
+    if let (true, Some((cost, _))) = (event, answered.cost) {
+        let _ = write!(text, " cost {cost}");
+    }
+    match answered.enough_credit {
+        Some(true) => text.push_str(" enough"),
+        Some(false) => text.push_str(" short"),
+        None => {}
+    }
+    if answered.session_gone {
+        text.push_str(" gone");
+    }
+    if effects.repeated {
+        text.push_str(" again");
+    }
+    text
+}
+
+fn rounding(decimals: &str, mode: &str, scope: &str) -> Rounding {
+    let mode = match mode {
+        "half_up" => RoundingMode::HalfUp,
+        "half_even" => RoundingMode::HalfEven,
+        "up" => RoundingMode::Up,
+        "down" => RoundingMode::Down,
+        _ => panic!("no such mode: {mode}"),
+    };
+    let scope = match scope {
+        "line" => RoundingScope::Line,
+        "event" => RoundingScope::Event,
+        "bill" => RoundingScope::Bill,
+        _ => panic!("no such scope: {scope}"),
+    };
+    Rounding::new(decimals.parse().expect("decimals"), mode, scope).expect("at most 6 decimals")
+}
+
+/// `0.09/60s`, `0.333/MiB`, `0.10/ev`, with `<180s` behind where a tier ends.
+fn parse_rate(word: &str) -> Option<(Measure, Tier)> {
+    let (rate, up_to) = word.split_once('<').map_or((word, None), |(rate, end)| (rate, Some(quantity(end).1)));
+    let (amount, per) = rate.split_once('/')?;
+    let per = if per.starts_with(|c: char| c.is_ascii_digit()) { per.to_owned() } else { format!("1{per}") };
+    let (measure, per) = quantity(&per);
+    let micros = u64::try_from(amount.parse::<Money>().ok()?.micros()).ok()?;
+    Some((measure, Tier { up_to, rate: Rate::new(micros, per)? }))
+}
+
+fn parse_price(number: usize, group: &str, words: &[&str]) -> Price {
+    let group = (group != "any").then(|| group.parse().expect("a rating group"));
+    let mut parsed = price(&format!("p{number}"), group, Measure::TotalOctets, Rate::ZERO);
+    let mut tiers = Vec::new();
+    let mut words = words.iter().copied().peekable();
+    while let Some(word) = words.next() {
+        let mut next = || words.next().expect("a value");
+        match word {
+            "free" => parsed.zero_rated = true,
+            "pulse" => {
+                let (first, following) = next().split_once('/').expect("first/next");
+                let size = |text: &str| text.parse().unwrap_or_else(|_| quantity(text).1);
+                parsed.pulse = Pulse::new(size(first), size(following)).expect("pulses above 0");
+            }
+            "fee" => parsed.connect_fee = money(next()),
+            "as" => parsed.service = Some(next().parse().expect("a service")),
+            "bundled" => parsed.connect_fee_when_bundled = true,
+            "min" => parsed.min_charge = Some(money(next())),
+            "max" => parsed.max_charge = Some(money(next())),
+            "validity" => {
+                parsed.grant.validity_seconds = u32::try_from(quantity(next()).1).expect("a validity");
+            }
+            "grant" => {
+                let (default, floor, cap) = (quantity(next()).1, quantity(next()).1, quantity(next()).1);
+                parsed.grant = GrantPolicy { default, floor, cap, ..parsed.grant };
+            }
+            "sent" | "received" => {
+                parsed.measure = if word == "sent" { Measure::UplinkOctets } else { Measure::DownlinkOctets };
+            }
+            rate => {
+                let (measure, tier) = parse_rate(rate).unwrap_or_else(|| panic!("price: {rate}"));
+                parsed.measure = measure;
+                parsed.grant = GrantPolicy::standard(measure.unit());
+                tiers.push(tier);
+            }
+        }
+    }
+    if !tiers.is_empty() {
+        parsed.tiers = Tiers::new(tiers).expect("tiers in order");
+    }
+    parsed
+}
+
+fn parse_bucket(id: &str, amount: &str, words: &[&str]) -> Bucket {
+    let (holding, balance) = match amount.parse::<Money>() {
+        Ok(money) => (Holding::Money, money.micros()),
+        Err(_) => {
+            let (measure, balance) = quantity(amount);
+            (Holding::Units(measure.unit()), i64::try_from(balance).expect("fits"))
+        }
+    };
+    let mut parsed = bucket(id, holding, balance);
+    let seconds = |text: &str| at(i64::try_from(quantity(text).1).expect("fits"));
+    let mut words = words.iter().copied().peekable();
+    while let Some(word) = words.next() {
+        match word {
+            "priority" => parsed.priority = words.next().expect("a priority").parse().expect("a number"),
+            "from" => parsed.valid_from = seconds(words.next().expect("a time")),
+            "until" => parsed.valid_to = seconds(words.next().expect("a time")),
+            "for" => {
+                let groups = words.by_ref().map(|group| RatingGroup::new(group.parse().expect("a rating group")));
+                let rating_groups = groups.collect();
+                parsed.scope = Some(Box::new(BucketScope { rating_groups, ..BucketScope::default() }));
+            }
+            _ => panic!("bucket: {word}"),
+        }
+    }
+    parsed
+}
+
+/// `10 used 3MiB used 1MiB want 5MiB`, `10 want any`, `10/5,6 want any` with service identifiers.
+fn parse_service(text: &str) -> ServiceRequest {
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let (group, rest) = words.split_first().expect("a rating group");
+    let (group, ids) = group.split_once('/').map_or((*group, None), |(group, ids)| (group, Some(ids)));
+    let mut key =
+        if group == "all" { Default::default() } else { rating_group(group.parse().expect("a rating group")) };
+    if let Some(ids) = ids {
+        key.services = ids.split(',').map(|id| ServiceId::new(id.parse().expect("a service identifier"))).collect();
+    }
+    let mut request = ServiceRequest { key, ..ServiceRequest::default() };
+    for pair in rest.chunks(2) {
+        match pair {
+            ["used", amount] => request.used.push(Used { units: some_units(amount), ..Used::default() }),
+            ["want", "any"] => request.requested = Requested::Any,
+            ["want", amount] => request.requested = Requested::Units(some_units(amount)),
+            _ => panic!("service: {pair:?}"),
+        }
+    }
+    request
+}
+
+/// `3MiB`, `61s`, `2ev`, `0.50EUR`; several joined by `+`.
+fn some_units(text: &str) -> Units {
+    text.split('+').fold(Units::default(), |sum, part| {
+        let one = if let Some(amount) = part.strip_suffix("EUR") {
+            Units { money: Some(MoneyUnits { amount: money(amount), currency: None }), ..Units::default() }
+        } else {
+            let (measure, quantity) = quantity(part);
+            let mut units = Units::default();
+            match measure {
+                Measure::Seconds => units.seconds = Some(quantity),
+                Measure::TotalOctets => units.total_octets = Some(quantity),
+                Measure::Events => units.events = Some(quantity),
+                Measure::UplinkOctets => units.uplink_octets = Some(quantity),
+                Measure::DownlinkOctets => units.downlink_octets = Some(quantity),
+            }
+            units
+        };
+        sum.plus(&one)
+    })
+}
+
+const SIZES: [(&str, u64); 4] = [("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10), ("B", 1)];
+
+fn quantity(text: &str) -> (Measure, u64) {
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let number: u64 = number.parse().unwrap_or_else(|_| panic!("no quantity: {text}"));
+    let (unit, measure) = match unit.strip_suffix("up") {
+        Some(unit) => (unit, Measure::UplinkOctets),
+        None => match unit.strip_suffix("down") {
+            Some(unit) => (unit, Measure::DownlinkOctets),
+            None => (unit, Measure::TotalOctets),
+        },
+    };
+    match unit {
+        "s" => (Measure::Seconds, number),
+        "ev" => (Measure::Events, number),
+        _ => {
+            let (_, size) = SIZES.iter().find(|(name, _)| *name == unit).unwrap_or_else(|| panic!("no unit: {text}"));
+            (measure, number * size)
+        }
+    }
+}
+
+fn octets(quantity: u64) -> String {
+    let (name, size) =
+        SIZES.iter().find(|(_, size)| quantity > 0 && quantity.is_multiple_of(*size)).unwrap_or(&SIZES[3]);
+    format!("{}{name}", quantity / size)
+}
+
+fn units(units: &Units) -> String {
+    let mut parts = Vec::new();
+    parts.extend(units.seconds.map(|seconds| format!("{seconds}s")));
+    parts.extend(units.total_octets.map(octets));
+    parts.extend(units.uplink_octets.map(|quantity| octets(quantity) + "up"));
+    parts.extend(units.downlink_octets.map(|quantity| octets(quantity) + "down"));
+    parts.extend(units.events.map(|events| format!("{events}ev")));
+    parts.extend(units.money.map(|money| format!("{}EUR", money.amount)));
+    parts.join("+")
+}
+
+fn amount(holding: Holding, amount: i64) -> String {
+    match holding {
+        Holding::Money => Money::from_micros(amount).to_string(),
+        Holding::Units(Unit::Second) => format!("{amount}s"),
+        Holding::Units(Unit::Event) => format!("{amount}ev"),
+        Holding::Units(Unit::Octet) => u64::try_from(amount).map_or_else(|_| format!("{amount}B"), octets),
+    }
+}

@@ -1,0 +1,388 @@
+//! One shard with what a test needs around it: CDRs are placed and kept, and the books are audited after every step.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use rating_engine::account::{Account, AccountState, Bucket, Credit, Flow, Holding, Origin, Subscriber};
+use rating_engine::cdr::{CdrKind, Movement, RatedCdr};
+use rating_engine::command::{Action, Command, Effects, Mutation, MutationOutcome, Outcome, Profile, Write, Writes};
+use rating_engine::context::Context;
+use rating_engine::ids::{
+    AccountId, BucketId, CdrPosition, GroupId, IdempotencyKey, Lsn, PriceId, RatingGroup, SessionId, SubscriberId,
+    TariffName, TenantId,
+};
+use rating_engine::money::{Currency, Money, Rate, Rounding};
+use rating_engine::session::Session;
+use rating_engine::shard::{Image, Limits, Shard, Tariffs};
+use rating_engine::tariff::{FinanceCodes, GrantPolicy, Price, Pulse, Service, ServiceKey, TariffVersion, Tiers};
+use rating_engine::time::Timestamp;
+use rating_engine::units::Measure;
+
+/// The tariff that every subscriber of a [`World`] has.
+const TARIFF: &str = "t";
+
+/// A shard, the tariff in force, and every CDR so far.
+pub(crate) struct World {
+    pub(crate) shard: Shard,
+    pub(crate) tariffs: Tariffs,
+    pub(crate) cdrs: Vec<RatedCdr>,
+    /// Whether ended sessions leave memory after every step, as many as may.
+    pub(crate) archives: bool,
+    /// How often one came back.
+    pub(crate) recalled: usize,
+    stored_accounts: BTreeMap<AccountId, Account>,
+    stored_sessions: BTreeMap<SessionId, Session>,
+}
+
+impl World {
+    pub(crate) fn new(rounding: Rounding, prices: Vec<Price>) -> Self {
+        Self::with_limits(rounding, prices, Limits::default())
+    }
+
+    pub(crate) fn with_limits(rounding: Rounding, prices: Vec<Price>, limits: Limits) -> Self {
+        let version = TariffVersion::new(TariffName::new(TARIFF), 1, Currency::EUR, rounding, prices, [0; 32]);
+        let mut tariffs = Tariffs::default();
+        tariffs.insert(version.expect("the story's tariff is one"));
+        Self {
+            shard: Shard::new(limits),
+            tariffs,
+            cdrs: Vec::new(),
+            archives: false,
+            recalled: 0,
+            stored_accounts: BTreeMap::new(),
+            stored_sessions: BTreeMap::new(),
+        }
+    }
+
+    /// Opens an account and a subscriber of the same number.
+    pub(crate) fn open(&mut self, number: u64, buckets: Vec<Bucket>, credit: Option<Money>) {
+        self.open_in(GroupId::new(1), number, buckets, credit);
+    }
+
+    /// The same in another charging group.
+    pub(crate) fn open_in(&mut self, group: GroupId, number: u64, buckets: Vec<Bucket>, credit: Option<Money>) {
+        let account = Account {
+            id: AccountId::new(number),
+            group,
+            tenant: TenantId::default(),
+            currency: Currency::EUR,
+            state: AccountState::Active,
+            credit: credit.map(|limit| Credit { limit, spent: Money::ZERO, reserved: Money::ZERO }),
+            debt: Money::ZERO,
+            buckets,
+            totals: Vec::new(),
+            counters: Box::default(),
+            cdrs: rating_engine::account::CdrTrail::default(),
+        };
+        let subscriber = Subscriber {
+            id: SubscriberId::new(number),
+            tenant: TenantId::default(),
+            account: AccountId::new(number),
+            group,
+            tariff: TariffName::new(TARIFF),
+            state: AccountState::Active,
+        };
+        for mutation in [Mutation::OpenAccount(Box::new(account)), Mutation::PutSubscriber(subscriber)] {
+            let outcome = self.mutate(mutation, Timestamp::default());
+            assert!(matches!(*outcome, MutationOutcome::Done { .. }), "{outcome:?}");
+        }
+    }
+
+    /// A world whose ended sessions are on disk only, whenever that may be.
+    pub(crate) fn archiving(rounding: Rounding, prices: Vec<Price>) -> Self {
+        let mut world = Self::with_limits(rounding, prices, Limits { ended_sessions_kept: 0, ..Limits::default() });
+        world.archives = true;
+        world
+    }
+
+    pub(crate) fn apply(&mut self, command: Command) -> Effects {
+        while let Some(archived) = self.shard.wants(&command).cloned() {
+            let session = self.stored_sessions.get(&archived.id).expect("it is stored").clone();
+            assert!(self.shard.recall(session, archived.changed));
+            self.recalled += 1;
+        }
+        let mut effects = self.shard.apply(&self.tariffs, command);
+        if matches!(*effects.outcome, Outcome::Refused(_)) || effects.repeated {
+            assert!(effects.writes.is_empty() && effects.cdrs.is_empty(), "a refusal or repeat changes nothing");
+        }
+        self.place(&mut effects.cdrs);
+        self.keep(&effects.writes);
+        self.archive();
+        effects
+    }
+
+    fn archive(&mut self) {
+        if self.archives {
+            while self.shard.archive(Lsn::default(), 4).more() {}
+            assert_eq!(self.shard.ended_sessions(), 0);
+        }
+    }
+
+    pub(crate) fn mutate(&mut self, mutation: Mutation, now: Timestamp) -> Arc<MutationOutcome> {
+        let mut effects = self.shard.mutate(mutation, now);
+        self.place(&mut effects.cdrs);
+        self.keep(&effects.writes);
+        self.archive();
+        effects.outcome
+    }
+
+    /// Lets everything happen that is due; says which sessions ended and which were forgotten.
+    pub(crate) fn expire(&mut self, now: Timestamp) -> (Vec<SessionId>, Vec<SessionId>) {
+        let (mut ended, mut forgotten) = (Vec::new(), Vec::new());
+        while let Some(mut effects) = self.shard.expire(now) {
+            for cdr in &effects.cdrs {
+                if let rating_engine::cdr::CdrSource::Network { session, .. } = &cdr.source {
+                    ended.push(session.clone());
+                }
+            }
+            forgotten.extend(effects.forgotten.iter().map(|(id, _)| id.clone()));
+            self.place(&mut effects.cdrs);
+            self.keep(&effects.writes);
+            self.archive();
+        }
+        (ended, forgotten)
+    }
+
+    fn place(&mut self, cdrs: &mut [RatedCdr]) {
+        let first = u64::try_from(self.cdrs.len()).expect("few") + 1;
+        self.shard.place_cdrs(cdrs, CdrPosition::new(first));
+        self.cdrs.extend_from_slice(cdrs);
+    }
+
+    pub(crate) fn account(&self, number: u64) -> &Account {
+        self.shard.account(AccountId::new(number)).expect("the account is open")
+    }
+
+    pub(crate) fn cdrs_of(&self, number: u64) -> impl Iterator<Item = &RatedCdr> {
+        self.cdrs.iter().filter(move |cdr| cdr.account == AccountId::new(number))
+    }
+
+    /// The invariants of design section 6 on everything here; says the first that does not hold.
+    pub(crate) fn audit(&self) -> Result<(), String> {
+        for account in self.shard.accounts() {
+            if let Err((holding, expected, there)) = account.proof() {
+                return Err(format!("account {}: {holding:?} should be {expected} but is {there}", account.id));
+            }
+            self.audit_reserved(account)?;
+            self.audit_cdrs(account)?;
+        }
+        let open = self.shard.sessions().filter(|session| session.is_open()).count();
+        if open != self.shard.open_sessions() {
+            return Err(format!("{open} sessions are open, {} are counted", self.shard.open_sessions()));
+        }
+        Ok(())
+    }
+
+    fn audit_reserved(&self, account: &Account) -> Result<(), String> {
+        let mine = self.shard.sessions().filter(|session| session.account == account.id);
+        let grants: Vec<_> = mine.flat_map(|session| &session.services).filter_map(|it| it.grant.as_ref()).collect();
+        for bucket in &account.buckets {
+            let named = grants.iter().flat_map(|grant| &grant.reservation.buckets);
+            let held: i64 = named.filter(|(id, _)| *id == bucket.id).map(|(_, amount)| *amount).sum();
+            if held != bucket.reserved {
+                return Err(format!("bucket {}: sessions hold {held}, reserved says {}", bucket.id, bucket.reserved));
+            }
+        }
+        let held = grants.iter().fold(Money::ZERO, |sum, grant| sum.saturating_add(grant.reservation.credit));
+        if held != account.credit.map_or(Money::ZERO, |credit| credit.reserved) {
+            return Err(format!("credit line: sessions hold {held}, reserved says something else"));
+        }
+        Ok(())
+    }
+
+    fn audit_cdrs(&self, account: &Account) -> Result<(), String> {
+        let mut previous = CdrPosition::default();
+        let mut number = 0;
+        let mut moved: Vec<&Movement> = Vec::new();
+        let mut flows: BTreeMap<(Holding, Flow), i128> = BTreeMap::new();
+        for (index, cdr) in self.cdrs.iter().enumerate().filter(|(_, cdr)| cdr.account == account.id) {
+            number += 1;
+            if (cdr.number, cdr.previous) != (number, previous) {
+                return Err(format!("CDR {number} of account {} is not in the walk", account.id));
+            }
+            previous = CdrPosition::new(u64::try_from(index).expect("few") + 1);
+            let money = cdr.movements.iter().filter(|movement| movement.holding == Holding::Money);
+            let money: i128 = money.map(|movement| i128::from(movement.delta)).sum();
+            if money != -i128::from(cdr.amount.micros()) {
+                return Err(format!("CDR {number}: amount {} but {money} micro-units moved", cdr.amount));
+            }
+            if matches!(cdr.kind, CdrKind::Suspense | CdrKind::Lapse) && !cdr.movements.is_empty() {
+                return Err(format!("CDR {number}: {:?} with movements", cdr.kind));
+            }
+            for movement in &cdr.movements {
+                let flow = match (cdr.kind, movement.origin) {
+                    (CdrKind::TopUp, _) if movement.delta < 0 => Flow::Expiry,
+                    (CdrKind::TopUp, Origin::Paid) => Flow::TopUp,
+                    (CdrKind::TopUp, Origin::Granted) => Flow::Grant,
+                    (CdrKind::Refund, _) => Flow::Refund,
+                    (CdrKind::Usage | CdrKind::Suspense | CdrKind::Lapse, _) => Flow::Debit,
+                };
+                let sign = if flow.is_outflow() { -1 } else { 1 };
+                *flows.entry((movement.holding, flow)).or_insert(0) += sign * i128::from(movement.delta);
+            }
+            moved.extend(&cdr.movements);
+        }
+        for ((holding, flow), sum) in flows {
+            if sum != i128::from(account.total(holding, flow)) {
+                return Err(format!(
+                    "{flow:?} of {holding:?}: CDRs say {sum}, totals {}",
+                    account.total(holding, flow)
+                ));
+            }
+        }
+        if (account.cdrs.count, account.cdrs.last) != (number, previous) {
+            return Err(format!("account {} knows {} CDRs, there are {number}", account.id, account.cdrs.count));
+        }
+        for (holding, there) in account.closing() {
+            let opening = i128::from(account.total(holding, Flow::Opening));
+            let change: i128 =
+                moved.iter().filter(|movement| movement.holding == holding).map(|it| i128::from(it.delta)).sum();
+            if opening + change != there {
+                return Err(format!("{holding:?}: opened with {opening}, CDRs moved {change}, there is {there}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Everything that a repeat or a refusal must leave alone.
+    pub(crate) fn image(&self) -> (Vec<Account>, Vec<Session>, usize) {
+        let (accounts, mut sessions) = image_of(&self.shard);
+        for archived in self.shard.all_archived() {
+            sessions.push(self.stored_sessions.get(&archived.id).expect("it is stored").clone());
+        }
+        sessions.sort_by(|a, b| a.id.cmp(&b.id));
+        (accounts, sessions, self.cdrs.len())
+    }
+
+    /// The accounts and sessions of a shard that was loaded from what every step said must be stored.
+    pub(crate) fn replayed(&self) -> (Vec<Account>, Vec<Session>, usize) {
+        let mut shard = Shard::new(Limits::default());
+        for account in self.stored_accounts.values() {
+            shard.load(Image::Account(account.clone()), Lsn::new(1));
+        }
+        for session in self.stored_sessions.values() {
+            shard.load(Image::Session(Box::new(session.clone())), Lsn::new(1));
+        }
+        shard.rebuild(Timestamp::default(), Lsn::new(1));
+        let (accounts, sessions) = image_of(&shard);
+        (accounts, sessions, self.cdrs.len())
+    }
+
+    /// Keeps the after-images of what `writes` name, as a store would.
+    fn keep(&mut self, writes: &Writes) {
+        for write in writes {
+            match write {
+                Write::Account(id) => {
+                    let account = self.shard.account(*id).expect("it was written");
+                    self.stored_accounts.insert(*id, account.clone());
+                }
+                Write::Session(id, _) => {
+                    let session = self.shard.session(id).expect("it was written");
+                    self.stored_sessions.insert(id.clone(), session.clone());
+                }
+                Write::SessionGone(id, ..) => {
+                    self.stored_sessions.remove(id);
+                }
+                Write::Subscriber(_) | Write::Mutation(_) | Write::MutationGone(..) => {}
+            }
+        }
+    }
+}
+
+fn image_of(shard: &Shard) -> (Vec<Account>, Vec<Session>) {
+    let mut accounts: Vec<_> = shard.accounts().cloned().collect();
+    accounts.sort_by_key(|account| account.id);
+    let mut sessions: Vec<_> = shard.sessions().cloned().collect();
+    sessions.sort_by(|a, b| a.id.cmp(&b.id));
+    (accounts, sessions)
+}
+
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_seconds(seconds)
+}
+
+pub(crate) fn money(text: &str) -> Money {
+    text.parse().expect("an amount")
+}
+
+pub(crate) fn rating_group(number: u32) -> ServiceKey {
+    ServiceKey { rating_group: Some(RatingGroup::new(number)), services: Box::default() }
+}
+
+pub(crate) fn bucket(id: &str, holding: Holding, balance: i64) -> Bucket {
+    Bucket {
+        id: BucketId::new(id),
+        holding,
+        origin: Origin::Paid,
+        balance,
+        reserved: 0,
+        priority: 10,
+        valid_from: Timestamp::from_seconds(0),
+        valid_to: Timestamp::NEVER,
+        scope: None,
+    }
+}
+
+/// A plain price; tests change what they are about.
+pub(crate) fn price(id: &str, group: Option<u32>, measure: Measure, rate: Rate) -> Price {
+    Price {
+        id: PriceId::new(id),
+        service: None,
+        rating_group: group.map(RatingGroup::new),
+        service_id: None,
+        measure,
+        pulse: Pulse::ONE,
+        tiers: Tiers::flat(rate),
+        connect_fee: Money::ZERO,
+        connect_fee_when_bundled: false,
+        min_charge: None,
+        max_charge: None,
+        zero_rated: false,
+        grant: GrantPolicy::standard(measure.unit()),
+        finance: FinanceCodes::default(),
+    }
+}
+
+/// A request of the subscriber with this number; its digest is over the action.
+pub(crate) fn command(seconds: i64, subscriber: u64, session: &str, number: u32, action: Action) -> Command {
+    Command {
+        now: at(seconds),
+        event_time: None,
+        session: SessionId::new(session.as_bytes()),
+        number,
+        digest: digest(&format!("{action:?}")),
+        client_state: 0,
+        subscriber: SubscriberId::new(subscriber),
+        profile: Profile::STANDARD,
+        command_level: false,
+        context: Context {
+            service: Service::Data,
+            service_context: "32251@3gpp.org".into(),
+            client_host: "pgw".into(),
+            client_realm: "net".into(),
+            identifiers: Vec::new(),
+            equipment: None,
+            correlation: None,
+            packet: None,
+            ims: None,
+            sms: None,
+        },
+        action,
+    }
+}
+
+pub(crate) fn top_up(account: u64, bucket: Bucket, amount: Money, key: &str) -> Mutation {
+    Mutation::TopUp {
+        account: AccountId::new(account),
+        amount,
+        digest: digest(&format!("{bucket:?}{amount}")),
+        bucket,
+        key: IdempotencyKey::new(key),
+        reason: "test".into(),
+    }
+}
+
+/// FNV-1a.
+fn digest(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, octet| (sum ^ u64::from(octet)).wrapping_mul(0x0100_0000_01b3))
+}
