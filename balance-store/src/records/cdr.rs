@@ -1,0 +1,409 @@
+//! Rated CDRs as octets, and what a consumer reads out of them.
+//!
+//! Version octet, then two sections with their lengths before them: the charge, and the identity. The identity holds
+//! every network identifier, so that it can be encrypted or forgotten while the charge stays as it was written. Reading
+//! needs no tariff: a [`StoredCdr`] names its version. Absent: the position and the partition, which the store around
+//! it knows.
+
+use std::sync::Arc;
+
+use rating_engine::account::{Holding, Origin};
+use rating_engine::cdr::{
+    Cause, CdrKind, CdrSource, Component, Movement, PriceLine, RATING_SEMANTICS, RatedCdr, Rating,
+};
+use rating_engine::context::Context;
+use rating_engine::ids::{AccountId, CdrPosition, IdempotencyKey, PriceId, SessionId, SubscriberId, TenantId};
+use rating_engine::money::{Currency, Money};
+use rating_engine::time::Timestamp;
+use rating_engine::units::{Measure, Units};
+
+use super::context::{put_circumstances, put_identity, read_circumstances, read_identity};
+use super::values::{Coded, TariffRef, payer_code};
+use super::wire::{Fault, Read, Reader, RecordError, Writer};
+
+/// The format of a CDR.
+const VERSION: u8 = 1;
+
+/// How an identity section begins that is neither empty nor encrypted.
+const IDENTITY_PLAIN: u8 = 1;
+
+/// A CDR as a consumer reads it: a [`RatedCdr`] that names its tariff version instead of holding it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredCdr {
+    /// Version of the rating semantics that made it.
+    pub semantics: u16,
+    /// What kind.
+    pub kind: CdrKind,
+    /// The CDR that this one corrects or refunds.
+    pub corrects: Option<CdrPosition>,
+    /// The account that paid.
+    pub account: AccountId,
+    /// The number of this CDR among the account's, from 1.
+    pub number: u64,
+    /// The position of the account's previous CDR; 0 when this is the first.
+    pub previous: CdrPosition,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The subscriber that used.
+    pub subscriber: Option<SubscriberId>,
+    /// Where it comes from. When the identity is forgotten, its context names nobody.
+    pub source: CdrSource,
+    /// Whether the identity has been forgotten.
+    pub identity_forgotten: bool,
+    /// Why it was made when it was.
+    pub cause: Cause,
+    /// When the usage began.
+    pub usage_start: Timestamp,
+    /// When the usage ended.
+    pub usage_end: Timestamp,
+    /// When we took it.
+    pub accepted: Timestamp,
+    /// What was reported.
+    pub reported: Units,
+    /// How the amount came about; `None` where nothing was rated.
+    pub rating: Option<StoredRating>,
+    /// The amount charged (positive) or given back (negative) or paid in (negative), in money.
+    pub amount: Money,
+    /// Its currency.
+    pub currency: Currency,
+    /// Every change of every payer.
+    pub movements: Vec<Movement>,
+}
+
+/// How an amount came about: a [`Rating`] that names its tariff version instead of holding it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredRating {
+    /// The tariff version.
+    pub tariff: TariffRef,
+    /// The price that won; empty for money that the network named itself.
+    pub price: PriceId,
+    /// What it counted.
+    pub measure: Option<Measure>,
+    /// Used before in this session and service, raw units.
+    pub used_before: u64,
+    /// Used now, raw units.
+    pub used: u64,
+    /// Rated before, whole pulses.
+    pub rated_before: u64,
+    /// Rated now, more than before.
+    pub rated: u64,
+    /// Charged before in this session and service.
+    pub charged_before: Money,
+    /// Components.
+    pub lines: Vec<StoredLine>,
+    /// Used beyond what was granted, raw units.
+    pub beyond_grant: u64,
+}
+
+/// What one component of the price line added: a [`PriceLine`] with its exact amount as a fraction.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StoredLine {
+    /// Which.
+    pub component: Component,
+    /// Rated units that money paid for, more than before.
+    pub quantity: u64,
+    /// Numerator and denominator (positive) of the exact amount, in micro-units, in lowest terms.
+    pub exact: (i128, i128),
+}
+
+impl StoredCdr {
+    /// What `cdr` reads as once it is stored.
+    pub fn of(cdr: &RatedCdr) -> Self {
+        Self {
+            semantics: RATING_SEMANTICS,
+            kind: cdr.kind,
+            corrects: cdr.corrects,
+            account: cdr.account,
+            number: cdr.number,
+            previous: cdr.previous,
+            tenant: cdr.tenant,
+            subscriber: cdr.subscriber,
+            source: cdr.source.clone(),
+            identity_forgotten: false,
+            cause: cdr.cause,
+            usage_start: cdr.usage_start,
+            usage_end: cdr.usage_end,
+            accepted: cdr.accepted,
+            reported: cdr.reported,
+            rating: cdr.rating.as_ref().map(|rating| StoredRating {
+                tariff: TariffRef::of(&rating.tariff),
+                price: rating.price.clone(),
+                measure: rating.measure,
+                used_before: rating.used_before,
+                used: rating.used,
+                rated_before: rating.rated_before,
+                rated: rating.rated,
+                charged_before: rating.charged_before,
+                lines: rating.lines.iter().map(StoredLine::of).collect(),
+                beyond_grant: rating.beyond_grant,
+            }),
+            amount: cdr.amount,
+            currency: cdr.currency,
+            movements: cdr.movements.to_vec(),
+        }
+    }
+}
+
+impl StoredLine {
+    /// What `line` reads as once it is stored.
+    pub fn of(line: &PriceLine) -> Self {
+        Self { component: line.component, quantity: line.quantity, exact: line.exact.fraction() }
+    }
+}
+
+/// The two parts of a CDR's octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CdrParts<'a> {
+    /// Everything that was charged; never changes.
+    pub charge: &'a [u8],
+    /// Whose it was; empty when that is forgotten.
+    pub identity: &'a [u8],
+}
+
+/// Takes a CDR's octets apart without reading either part.
+///
+/// # Errors
+/// [`RecordError`] when the octets are not two parts.
+pub fn cdr_parts(octets: &[u8]) -> Result<CdrParts<'_>, RecordError> {
+    let mut r = Reader::new(octets);
+    r.version(VERSION, "CDR")?;
+    let parts = CdrParts { charge: r.section("charge")?, identity: r.section("identity")? };
+    r.finish("CDR")?;
+    Ok(parts)
+}
+
+/// Puts a CDR's octets together at the end of `out`; the reverse of [`cdr_parts`].
+pub fn join_cdr(out: &mut Vec<u8>, parts: CdrParts<'_>) {
+    let mut w = Writer::new(out);
+    w.u8(VERSION);
+    w.section(|w| w.raw(parts.charge));
+    w.section(|w| w.raw(parts.identity));
+}
+
+/// Writes a CDR at the end of `out`.
+pub fn encode_cdr(out: &mut Vec<u8>, cdr: &RatedCdr) {
+    let mut w = Writer::new(out);
+    w.u8(VERSION);
+    w.section(|w| put_charge(w, cdr));
+    w.section(|w| {
+        w.u8(IDENTITY_PLAIN);
+        if let CdrSource::Network { context, .. } = &cdr.source {
+            put_identity(w, context);
+        }
+    });
+}
+
+/// Reads a CDR.
+///
+/// # Errors
+/// [`RecordError`] when the octets are no CDR.
+pub fn decode_cdr(octets: &[u8]) -> Result<StoredCdr, RecordError> {
+    let mut whole = Reader::new(octets);
+    whole.version(VERSION, "CDR")?;
+    let charge = whole.section("charge")?;
+    let mut r = whole.within(charge);
+    let mut cdr = read_charge(&mut r)?;
+    r.finish("charge")?;
+    let identity = whole.section("identity")?;
+    let mut r = whole.within(identity);
+    cdr.identity_forgotten = identity.is_empty();
+    if !cdr.identity_forgotten {
+        r.code("identity", |code| (code == IDENTITY_PLAIN).then_some(()))?;
+        if let CdrSource::Network { context, .. } = &mut cdr.source {
+            read_identity(&mut r, Arc::make_mut(context))?;
+        }
+        r.finish("identity")?;
+    }
+    whole.finish("CDR")?;
+    Ok(cdr)
+}
+
+fn put_charge(w: &mut Writer<'_>, cdr: &RatedCdr) {
+    let RatedCdr {
+        kind,
+        corrects,
+        account,
+        number,
+        previous,
+        tenant,
+        subscriber,
+        source,
+        cause,
+        usage_start,
+        usage_end,
+        accepted,
+        reported,
+        rating,
+        amount,
+        currency,
+        movements,
+    } = cdr;
+    w.u64(RATING_SEMANTICS.into());
+    w.coded(*kind);
+    w.coded(*cause);
+    let from_operator = matches!(source, CdrSource::Operator { .. });
+    let named_after_host = match source {
+        CdrSource::Network { session, context, .. } => behind_host(session, context),
+        CdrSource::Operator { .. } => None,
+    };
+    w.presence(&[
+        corrects.is_some(),
+        subscriber.is_some(),
+        rating.is_some(),
+        from_operator,
+        named_after_host.is_some(),
+    ]);
+    w.u64(account.get());
+    w.u64(*number);
+    w.u64(previous.get());
+    w.u64(tenant.get().into());
+    w.time(*accepted);
+    w.time_since(*accepted, *usage_start);
+    w.time_since(*accepted, *usage_end);
+    w.units(reported);
+    w.money(*amount);
+    w.currency(*currency);
+    w.list(movements, put_movement);
+    if let Some(corrects) = corrects {
+        w.u64(corrects.get());
+    }
+    if let Some(subscriber) = subscriber {
+        w.u64(subscriber.get());
+    }
+    if let Some(rating) = rating {
+        put_rating(w, rating);
+    }
+    match source {
+        CdrSource::Network { session, request, service, context } => {
+            w.octets(named_after_host.unwrap_or(session.octets()));
+            w.u64((*request).into());
+            w.service_key(service);
+            put_circumstances(w, context);
+        }
+        CdrSource::Operator { key, reason } => {
+            w.str(key.as_str());
+            w.str(reason);
+        }
+    }
+}
+
+/// The rest of a session's id that begins with the client's host, as most do (RFC 6733 8.8): the host stands in the CDR already.
+fn behind_host<'a>(session: &'a SessionId, context: &Context) -> Option<&'a [u8]> {
+    session.octets().strip_prefix(context.client_host.as_bytes()).filter(|_| !context.client_host.is_empty())
+}
+
+fn read_charge(r: &mut Reader<'_>) -> Read<StoredCdr> {
+    let semantics = r.number("rating semantics")?;
+    let kind = r.coded("kind")?;
+    let cause = r.coded("cause")?;
+    let offset = r.offset();
+    let mut present = r.presence(5, "CDR")?;
+    let account = AccountId::new(r.u64("account")?);
+    let number = r.u64("number")?;
+    let previous = CdrPosition::new(r.u64("previous")?);
+    let tenant = TenantId::new(r.number("tenant")?);
+    let accepted = r.time("accepted")?;
+    Ok(StoredCdr {
+        semantics,
+        kind,
+        cause,
+        account,
+        number,
+        previous,
+        tenant,
+        accepted,
+        usage_start: r.time_since(accepted, "usage start")?,
+        usage_end: r.time_since(accepted, "usage end")?,
+        reported: r.units("reported units")?,
+        amount: r.money("amount")?,
+        currency: r.currency("currency")?,
+        movements: r.list("movements", read_movement)?,
+        corrects: r.option(&mut present, |r| r.u64("corrects").map(CdrPosition::new))?,
+        subscriber: r.option(&mut present, |r| r.u64("subscriber").map(SubscriberId::new))?,
+        rating: r.option(&mut present, read_rating)?,
+        source: if present.take() {
+            if present.take() {
+                return Err(Reader::error("CDR", offset, Fault::Value));
+            }
+            let key = IdempotencyKey::new(r.str("idempotency key")?);
+            CdrSource::Operator { key, reason: r.str("reason")?.into() }
+        } else {
+            let session = r.octets("session")?;
+            let (request, service) = (r.number("request")?, r.service_key()?);
+            let context = read_circumstances(r)?;
+            let session = if present.take() {
+                SessionId::new(&[context.client_host.as_bytes(), session].concat())
+            } else {
+                SessionId::new(session)
+            };
+            CdrSource::Network { session, request, service, context: Arc::new(context) }
+        },
+        identity_forgotten: false,
+    })
+}
+
+fn put_rating(w: &mut Writer<'_>, rating: &Rating) {
+    let Rating { tariff, price, measure, used_before, used, rated_before, rated, charged_before, lines, beyond_grant } =
+        rating;
+    w.tariff_ref(tariff);
+    w.str(price.as_str());
+    w.u8(measure.map_or(0, Coded::code));
+    w.u64(*used_before);
+    w.u64(*used);
+    w.u64(*rated_before);
+    w.u64(*rated);
+    w.money(*charged_before);
+    w.u64(*beyond_grant);
+    w.list(lines, |w, line| {
+        let StoredLine { component, quantity, exact: (numerator, denominator) } = StoredLine::of(line);
+        w.u64(match component {
+            Component::ConnectFee => 0,
+            Component::Tier(tier) => u64::from(tier) + 1,
+        });
+        w.u64(quantity);
+        w.i128(numerator);
+        w.u128(denominator.unsigned_abs());
+    });
+}
+
+fn read_rating(r: &mut Reader<'_>) -> Read<StoredRating> {
+    Ok(StoredRating {
+        tariff: r.tariff_ref()?,
+        price: PriceId::new(r.str("price")?),
+        measure: r.code("measure", |code| if code == 0 { Some(None) } else { Measure::of_code(code).map(Some) })?,
+        used_before: r.u64("used before")?,
+        used: r.u64("used")?,
+        rated_before: r.u64("rated before")?,
+        rated: r.u64("rated")?,
+        charged_before: r.money("charged before")?,
+        beyond_grant: r.u64("beyond grant")?,
+        lines: r.list("price lines", read_line)?,
+    })
+}
+
+fn read_line(r: &mut Reader<'_>) -> Read<StoredLine> {
+    let offset = r.offset();
+    let wrong = |what| move || Reader::error(what, offset, Fault::Value);
+    let component = match r.u64("component")? {
+        0 => Component::ConnectFee,
+        tier => Component::Tier(u16::try_from(tier - 1).map_err(|_| wrong("component")())?),
+    };
+    let quantity = r.u64("quantity")?;
+    let numerator = r.i128("exact amount")?;
+    let denominator = i128::try_from(r.u128("exact amount")?).ok().filter(|denominator| *denominator > 0);
+    Ok(StoredLine { component, quantity, exact: (numerator, denominator.ok_or_else(wrong("exact amount"))?) })
+}
+
+fn put_movement(w: &mut Writer<'_>, movement: &Movement) {
+    let Movement { payer, holding, origin, before, delta } = movement;
+    w.u8(holding.code() | origin.code() << 2 | payer_code(payer) << 3);
+    w.payer(payer);
+    w.i64(*before);
+    w.i64(*delta);
+}
+
+fn read_movement(r: &mut Reader<'_>) -> Read<Movement> {
+    let (holding, origin, payer) =
+        r.code("movement", |code| Some((Holding::of_code(code & 3)?, Origin::of_code(code >> 2 & 1)?, code >> 3)))?;
+    Ok(Movement { payer: r.payer(payer)?, holding, origin, before: r.i64("before")?, delta: r.i64("delta")? })
+}

@@ -1,0 +1,34 @@
+//! Records as octets: what goes to the log, to the state and to the CDR store.
+//!
+//! The centre has no serialisation on purpose; the octets of its values are decided here and nowhere else. Every record
+//! begins with a version octet, is as short as its numbers allow, and is written without setting memory aside. What is
+//! read back is what was written, or an error that names the member and the place; no octets make reading panic.
+//!
+//! Written into records: ids of other records, tariff versions by name, number and content hash. Not written: what is
+//! rebuilt from the rest (held sums), and the id of a record, which is its key. Absent: where octets go, compression,
+//! checksums.
+
+mod account;
+mod answer;
+mod cdr;
+mod context;
+mod entry;
+mod session;
+mod state;
+mod values;
+mod wire;
+
+pub use account::{decode_account, decode_subscriber, encode_account, encode_subscriber};
+pub use answer::{decode_answer, decode_mutation, encode_answer, encode_mutation};
+pub use cdr::{CdrParts, StoredCdr, StoredLine, StoredRating, cdr_parts, decode_cdr, encode_cdr, join_cdr};
+pub use context::{decode_context, encode_context};
+pub use entry::{Entry, EntryEncoder, EntryHead, LogWrite, Owner, decode_entry, decode_entry_head, encode_entry};
+pub use session::{SessionImage, decode_session, encode_session, encode_session_change};
+pub use state::{
+    EntityKind, StoredEntity, decode_document, decode_entity, decode_owner, encode_document, encode_entity,
+    encode_owner,
+};
+pub use values::{Resolve, TariffRef};
+pub(crate) use values::{identifier_kind, identifier_of};
+pub use wire::{Fault, RecordError};
+pub(crate) use wire::{Read, Reader};
