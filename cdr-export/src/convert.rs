@@ -1,0 +1,429 @@
+//! A CDR into protobuf, as octets at once. Pure: nothing is looked up, nothing rounded, and nothing kept in between.
+//!
+//! A [`CdrView`] borrows from whatever holds the CDR, so that a record decoded from disk and one that was just made take
+//! the same way.
+
+use ocs_proto::cdr::v1 as wire;
+use ocs_proto::charging::convert::{MONEY_SCALE, holding, origin, service, time};
+use ocs_proto::fields::Fields;
+use rating_engine::cdr::{
+    Cause, CdrKind, CdrSource, Component, Movement, Payer, PriceLine, RATING_SEMANTICS, RatedCdr, Rating,
+};
+use rating_engine::context::{Context, ImsContext, PacketContext, Plmn, SmsContext};
+use rating_engine::ids::{AccountId, CdrPosition, PartitionId, RatingGroup, SubscriberId, TenantId};
+use rating_engine::money::{Currency, Money};
+use rating_engine::tariff::ServiceKey;
+use rating_engine::time::Timestamp;
+use rating_engine::units::{Measure, MoneyUnits, Units};
+
+/// A CDR at its place, borrowed from where it is kept. `L` yields its [`LineView`]s.
+#[derive(Clone, Copy, Debug)]
+pub struct CdrView<'a, L> {
+    /// The partition.
+    pub partition: PartitionId,
+    /// The place in it.
+    pub position: CdrPosition,
+    /// What kind.
+    pub kind: CdrKind,
+    /// The CDR that this one corrects or gives back.
+    pub corrects: Option<CdrPosition>,
+    /// The account that paid.
+    pub account: AccountId,
+    /// The number among the account's CDRs, from 1.
+    pub number: u64,
+    /// The account's CDR before this one; 0 when this is the first.
+    pub previous: CdrPosition,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The subscriber that used.
+    pub subscriber: Option<SubscriberId>,
+    /// Where it comes from.
+    pub source: &'a CdrSource,
+    /// Whether the network identifiers have been forgotten.
+    pub identity_forgotten: bool,
+    /// Why it was made then.
+    pub cause: Cause,
+    /// When the usage began.
+    pub usage_start: Timestamp,
+    /// When it ended.
+    pub usage_end: Timestamp,
+    /// When we took it.
+    pub accepted: Timestamp,
+    /// What was reported.
+    pub reported: &'a Units,
+    /// How the amount came about.
+    pub rating: Option<RatingView<'a, L>>,
+    /// Charged (positive), given back or paid in (negative).
+    pub amount: Money,
+    /// Its currency.
+    pub currency: Currency,
+    /// Every change of every payer.
+    pub movements: &'a [Movement],
+    /// Version of the rating semantics that made it.
+    pub semantics: u16,
+}
+
+/// How an amount came about, borrowed.
+#[derive(Clone, Copy, Debug)]
+pub struct RatingView<'a, L> {
+    /// The tariff version.
+    pub tariff: TariffView<'a>,
+    /// The price that won; empty for money that the network named itself.
+    pub price: &'a str,
+    /// What it counted.
+    pub measure: Option<Measure>,
+    /// Used before, raw units.
+    pub used_before: u64,
+    /// Used now, raw units.
+    pub used: u64,
+    /// Rated before, whole pulses.
+    pub rated_before: u64,
+    /// Rated now, more than before.
+    pub rated: u64,
+    /// Charged before.
+    pub charged_before: Money,
+    /// Components.
+    pub lines: L,
+    /// Used beyond what was granted, raw units.
+    pub beyond_grant: u64,
+}
+
+/// A tariff version by name, number and content.
+#[derive(Clone, Copy, Debug)]
+pub struct TariffView<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// Its number.
+    pub version: u32,
+    /// SHA-256 of its content.
+    pub content_hash: &'a [u8; 32],
+}
+
+/// What one component of the price added.
+#[derive(Clone, Copy, Debug)]
+pub struct LineView {
+    /// Which.
+    pub component: Component,
+    /// Rated units that money paid for, more than before.
+    pub quantity: u64,
+    /// Numerator and denominator (positive) of the exact amount, in micro-units, in lowest terms.
+    pub exact: (i128, i128),
+}
+
+impl<'a> CdrView<'a, ()> {
+    /// A CDR as the centre makes it.
+    pub fn of(
+        partition: PartitionId,
+        position: CdrPosition,
+        cdr: &'a RatedCdr,
+    ) -> CdrView<'a, impl Iterator<Item = LineView> + use<'a>> {
+        CdrView {
+            partition,
+            position,
+            kind: cdr.kind,
+            corrects: cdr.corrects,
+            account: cdr.account,
+            number: cdr.number,
+            previous: cdr.previous,
+            tenant: cdr.tenant,
+            subscriber: cdr.subscriber,
+            source: &cdr.source,
+            identity_forgotten: false,
+            cause: cdr.cause,
+            usage_start: cdr.usage_start,
+            usage_end: cdr.usage_end,
+            accepted: cdr.accepted,
+            reported: &cdr.reported,
+            rating: cdr.rating.as_ref().map(rating_view),
+            amount: cdr.amount,
+            currency: cdr.currency,
+            movements: &cdr.movements,
+            semantics: RATING_SEMANTICS,
+        }
+    }
+}
+
+fn rating_view(rating: &Rating) -> RatingView<'_, impl Iterator<Item = LineView>> {
+    RatingView {
+        tariff: TariffView {
+            name: rating.tariff.name().as_str(),
+            version: rating.tariff.version(),
+            content_hash: rating.tariff.content_hash(),
+        },
+        price: rating.price.as_str(),
+        measure: rating.measure,
+        used_before: rating.used_before,
+        used: rating.used,
+        rated_before: rating.rated_before,
+        rated: rating.rated,
+        charged_before: rating.charged_before,
+        lines: rating.lines.iter().map(LineView::of),
+        beyond_grant: rating.beyond_grant,
+    }
+}
+
+impl LineView {
+    /// A line as the centre makes it.
+    pub fn of(line: &PriceLine) -> Self {
+        Self { component: line.component, quantity: line.quantity, exact: line.exact.fraction() }
+    }
+}
+
+/// Writes the CDR's fields: an `ocs.cdr.v1.RatedCdr`, whose field numbers these are. Nothing is built before.
+pub fn put_rated_cdr(w: &mut Fields<'_>, cdr: CdrView<'_, impl Iterator<Item = LineView>>) {
+    w.uint(1, cdr.partition.get());
+    w.uint(2, cdr.position.get());
+    w.display(3, &format_args!("{}-{}", cdr.partition, cdr.position));
+    w.int(4, kind(cdr.kind));
+    w.some_uint(5, cdr.corrects.map(CdrPosition::get));
+    w.uint(6, cdr.account.get());
+    w.uint(7, cdr.number);
+    w.uint(8, cdr.previous.get());
+    w.uint(9, cdr.tenant.get());
+    w.some_uint(10, cdr.subscriber.map(SubscriberId::get));
+    match cdr.source {
+        CdrSource::Network { session, request, service, context: circumstances } => w.message(11, |w| {
+            w.octets(1, session.octets());
+            w.uint(2, *request);
+            w.message(3, |w| put_service_key(w, service));
+            w.message(4, |w| put_context(w, circumstances));
+        }),
+        CdrSource::Operator { key, reason } => w.message(12, |w| {
+            w.text(1, key.as_str());
+            w.text(2, reason);
+        }),
+    }
+    w.int(13, cause(cdr.cause));
+    w.message(14, |w| put_time(w, cdr.usage_start));
+    w.message(15, |w| put_time(w, cdr.usage_end));
+    w.message(16, |w| put_time(w, cdr.accepted));
+    if !cdr.reported.is_empty() {
+        w.message(17, |w| put_units(w, cdr.reported, cdr.currency));
+    }
+    if let Some(rating) = cdr.rating {
+        w.message(18, |w| put_rating(w, rating, cdr.currency));
+    }
+    w.message(19, |w| put_money(w, cdr.amount, cdr.currency.letters()));
+    for movement in cdr.movements {
+        w.message(20, |w| put_movement(w, movement));
+    }
+    if let CdrSource::Network { context, .. } = cdr.source {
+        w.message(21, |w| put_identifiers(w, context, cdr.identity_forgotten));
+    }
+    w.uint(22, cdr.semantics);
+}
+
+/// `google.protobuf.Timestamp`.
+fn put_time(w: &mut Fields<'_>, at: Timestamp) {
+    let at = time(at);
+    w.int(1, at.seconds);
+    w.int(2, at.nanos);
+}
+
+/// `ocs.charging.v1.Money`.
+fn put_money(w: &mut Fields<'_>, amount: Money, currency: &str) {
+    w.int(1, amount.micros());
+    w.uint(2, MONEY_SCALE);
+    w.text(3, currency);
+}
+
+/// `ocs.charging.v1.ServiceKey`.
+fn put_service_key(w: &mut Fields<'_>, key: &ServiceKey) {
+    w.some_uint(1, key.rating_group.map(RatingGroup::get));
+    w.packed(2, key.services.iter().map(|id| id.get()));
+}
+
+/// `ocs.charging.v1.Units`.
+fn put_units(w: &mut Fields<'_>, units: &Units, account: Currency) {
+    w.some_uint(1, units.seconds);
+    w.some_uint(2, units.total_octets);
+    w.some_uint(3, units.uplink_octets);
+    w.some_uint(4, units.downlink_octets);
+    w.some_uint(5, units.events);
+    if let Some(named) = units.money {
+        w.message(6, |w| put_money_units(w, named, account));
+    }
+}
+
+/// Money that the network named: in the account's currency unless it says another one, which then stands as its number.
+fn put_money_units(w: &mut Fields<'_>, named: MoneyUnits, account: Currency) {
+    match named.currency.filter(|number| *number != account.numeric()) {
+        None => put_money(w, named.amount, account.letters()),
+        Some(foreign) => put_money(w, named.amount, &format!("{foreign:03}")),
+    }
+}
+
+const fn kind(kind: CdrKind) -> i32 {
+    let kind = match kind {
+        CdrKind::Usage => wire::CdrKind::Usage,
+        CdrKind::TopUp => wire::CdrKind::TopUp,
+        CdrKind::Refund => wire::CdrKind::Refund,
+        CdrKind::Suspense => wire::CdrKind::Suspense,
+        CdrKind::Lapse => wire::CdrKind::Lapse,
+    };
+    kind as i32
+}
+
+const fn cause(cause: Cause) -> i32 {
+    let cause = match cause {
+        Cause::Interim => wire::Cause::Interim,
+        Cause::Final => wire::Cause::Final,
+        Cause::Event => wire::Cause::Event,
+        Cause::Expired => wire::Cause::Expired,
+        Cause::ClientRestarted => wire::Cause::ClientRestarted,
+        Cause::Reopened => wire::Cause::Reopened,
+        Cause::Operator => wire::Cause::Operator,
+    };
+    cause as i32
+}
+
+const fn measure(measure: Option<Measure>) -> i32 {
+    let measure = match measure {
+        None => wire::Measure::Unspecified,
+        Some(Measure::Seconds) => wire::Measure::Seconds,
+        Some(Measure::TotalOctets) => wire::Measure::TotalOctets,
+        Some(Measure::UplinkOctets) => wire::Measure::UplinkOctets,
+        Some(Measure::DownlinkOctets) => wire::Measure::DownlinkOctets,
+        Some(Measure::Events) => wire::Measure::Events,
+    };
+    measure as i32
+}
+
+/// `Rating`.
+fn put_rating(w: &mut Fields<'_>, rating: RatingView<'_, impl Iterator<Item = LineView>>, currency: Currency) {
+    w.message(1, |w| {
+        w.text(1, rating.tariff.name);
+        w.uint(2, rating.tariff.version);
+        w.octets(3, rating.tariff.content_hash);
+    });
+    w.text(2, rating.price);
+    w.int(3, measure(rating.measure));
+    w.uint(4, rating.used_before);
+    w.uint(5, rating.used);
+    w.uint(6, rating.rated_before);
+    w.uint(7, rating.rated);
+    w.message(8, |w| put_money(w, rating.charged_before, currency.letters()));
+    for line in rating.lines {
+        w.message(9, |w| put_price_line(w, line));
+    }
+    w.uint(10, rating.beyond_grant);
+}
+
+/// `PriceLine`.
+fn put_price_line(w: &mut Fields<'_>, line: LineView) {
+    match line.component {
+        Component::ConnectFee => w.present(1, true),
+        Component::Tier(tier) => w.present(2, tier),
+    }
+    w.uint(3, line.quantity);
+    let (numerator, denominator) = line.exact;
+    w.display(4, &numerator);
+    w.display(5, &denominator);
+}
+
+/// `Movement`.
+fn put_movement(w: &mut Fields<'_>, movement: &Movement) {
+    let (payer, bucket_id) = match &movement.payer {
+        Payer::Bucket(id) => (wire::PayerKind::Bucket, id.as_str()),
+        Payer::Credit => (wire::PayerKind::Credit, ""),
+        Payer::Debt => (wire::PayerKind::Debt, ""),
+    };
+    w.int(1, i32::from(payer));
+    w.text(2, bucket_id);
+    w.int(3, i32::from(holding(movement.holding)));
+    w.int(4, i32::from(origin(movement.origin)));
+    w.int(5, movement.before);
+    w.int(6, movement.delta);
+    w.int(7, movement.after());
+}
+
+/// `NetworkIdentifiers`.
+fn put_identifiers(w: &mut Fields<'_>, context: &Context, forgotten: bool) {
+    context.identifiers.iter().for_each(|identifier| w.display(1, identifier));
+    w.octets(2, context.equipment.as_deref().unwrap_or_default());
+    let addresses = context.packet.iter().flat_map(|packet| &packet.device_addresses);
+    addresses.for_each(|address| w.display(3, address));
+    w.uint(4, forgotten);
+}
+
+/// `Context`.
+fn put_context(w: &mut Fields<'_>, context: &Context) {
+    w.message(1, |w| {
+        let kind = service(context.service);
+        w.int(1, kind.service);
+        w.uint(2, kind.specification);
+    });
+    w.text(2, &context.service_context);
+    w.text(3, &context.client_host);
+    w.text(4, &context.client_realm);
+    w.octets(5, context.correlation.as_deref().unwrap_or_default());
+    if let Some(packet) = &context.packet {
+        w.message(6, |w| put_packet(w, packet));
+    }
+    if let Some(ims) = &context.ims {
+        w.message(7, |w| put_ims(w, ims));
+    }
+    if let Some(sms) = &context.sms {
+        w.message(8, |w| put_sms(w, sms));
+    }
+}
+
+/// `PacketContext`.
+fn put_packet(w: &mut Fields<'_>, packet: &PacketContext) {
+    w.some_text(1, packet.apn.as_deref());
+    w.some_uint(2, packet.charging_id);
+    w.some_uint(3, packet.pdn_connection_id);
+    w.some_text(4, packet.serving_plmn.as_ref().map(Plmn::as_str));
+    w.some_text(5, packet.home_plmn.as_ref().map(Plmn::as_str));
+    w.some_text(6, packet.gateway_plmn.as_ref().map(Plmn::as_str));
+    w.some_uint(7, packet.rat);
+    if let Some(location) = &packet.location {
+        w.present_octets(8, location);
+    }
+    if let Some(zone) = &packet.time_zone {
+        w.present_octets(9, zone);
+    }
+    w.some_uint(10, packet.charging_characteristics);
+    if let Some(node) = &packet.serving_node {
+        w.display(11, node);
+    }
+    w.some_uint(12, packet.serving_node_type);
+    if let Some(gateway) = &packet.gateway {
+        w.display(13, gateway);
+    }
+    w.some_uint(14, packet.pdp_type);
+    w.some_uint(15, packet.nsapi);
+    w.some_uint(16, packet.selection_mode);
+    w.some_uint(17, packet.qci);
+    w.some_text(18, packet.rule_base.as_deref());
+    w.some_uint(19, packet.ps_data_off);
+    w.some_uint(20, packet.presence_area);
+}
+
+/// `ImsContext`.
+fn put_ims(w: &mut Fields<'_>, ims: &ImsContext) {
+    w.some_text(1, ims.sip_method.as_deref());
+    w.some_uint(2, ims.role);
+    w.some_uint(3, ims.node_functionality);
+    w.some_text(4, ims.user_session.as_deref());
+    w.texts(5, ims.calling.iter().map(AsRef::as_ref));
+    w.some_text(6, ims.called.as_deref());
+    w.texts(7, ims.requested.iter().map(AsRef::as_ref));
+    w.some_text(8, ims.icid.as_deref());
+    w.texts(9, ims.access_network.iter().map(AsRef::as_ref));
+    w.some_text(10, ims.visited_network.as_deref());
+    w.some_int(11, ims.cause_code);
+    w.uint(12, ims.emergency);
+}
+
+/// `SmsContext`.
+fn put_sms(w: &mut Fields<'_>, sms: &SmsContext) {
+    w.some_text(1, sms.originator.as_deref());
+    w.texts(2, sms.recipients.iter().map(AsRef::as_ref));
+    w.some_text(3, sms.service_centre.as_deref());
+    w.some_uint(4, sms.message_type);
+    w.some_uint(5, sms.node);
+    w.some_uint(6, sms.messages);
+    w.some_int(7, sms.data_coding);
+    w.some_uint(8, sms.service_type);
+}

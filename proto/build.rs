@@ -1,0 +1,30 @@
+//! Compiles the `.proto` files with protox: no protoc is needed on the machine.
+
+use std::error::Error;
+use std::path::PathBuf;
+
+use prost::Message;
+
+/// Every file with a service; what they import comes with them.
+const FILES: [&str; 3] = [CDR_FILE, "ocs/operator/v1/accounts.proto", "ocs/operator/v1/clock.proto"];
+const CDR_FILE: &str = "ocs/cdr/v1/cdr.proto";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=ocs");
+    let out = PathBuf::from(std::env::var_os("OUT_DIR").ok_or("OUT_DIR is not set")?);
+    let descriptors = protox::compile(FILES, ["."])?;
+    std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure().compile_fds(descriptors)?;
+
+    // The export's server once more, with batches that are octets already: see `cdr::encoded`.
+    let encoded = out.join("encoded");
+    std::fs::create_dir_all(&encoded)?;
+    tonic_prost_build::configure()
+        .build_client(false)
+        .out_dir(encoded)
+        .extern_path(".ocs.charging.v1", "crate::charging::v1")
+        .extern_path(".ocs.cdr.v1", "crate::cdr::v1")
+        .extern_path(".ocs.cdr.v1.StreamCdrsResponse", "crate::cdr::encoded::EncodedResponse")
+        .compile_fds(protox::compile([CDR_FILE], ["."])?)?;
+    Ok(())
+}

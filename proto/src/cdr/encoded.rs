@@ -1,0 +1,112 @@
+//! The export's server for batches that are encoded where they are read.
+//!
+//! On the wire this is [`super::v1::cdr_export_server`]. In memory a response is the octets of a
+//! [`StreamCdrsResponse`]: the thread that reads a CDR also encodes it and frees it, nothing but octets crosses to the
+//! thread that sends, and the size of a batch is known as it grows. Only servers use this.
+
+use prost::bytes::{Buf, BufMut, Bytes};
+use prost::encoding::{DecodeContext, WireType};
+use prost::{DecodeError, Message};
+
+use super::v1::StreamCdrsResponse;
+use crate::fields::Fields;
+
+#[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
+mod generated {
+    include!(concat!(env!("OUT_DIR"), "/encoded/ocs.cdr.v1.rs"));
+}
+pub use generated::cdr_export_server;
+
+/// Number of `StreamCdrsResponse.records`.
+const RECORDS: u32 = 1;
+
+/// An encoded [`StreamCdrsResponse`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EncodedResponse(Bytes);
+
+impl EncodedResponse {
+    /// The octets.
+    pub const fn octets(&self) -> &Bytes {
+        &self.0
+    }
+}
+
+/// An [`EncodedResponse`] in the making.
+#[derive(Debug, Default)]
+pub struct ResponseEncoder(Vec<u8>);
+
+impl ResponseEncoder {
+    /// Makes room for so many octets.
+    pub fn with_capacity(octets: usize) -> Self {
+        Self(Vec::with_capacity(octets))
+    }
+
+    /// Adds a record behind the ones before: `put` writes the fields of a [`super::v1::RatedCdr`].
+    pub fn push(&mut self, put: impl FnOnce(&mut Fields<'_>)) {
+        Fields::new(&mut self.0).message(RECORDS, put);
+    }
+
+    /// Octets so far.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is no record yet.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Adds the fields beside the records.
+    pub fn finish(mut self, next_position: u64, chain_hash: Vec<u8>) -> EncodedResponse {
+        // Encoded messages that are put together are one message.
+        StreamCdrsResponse { records: Vec::new(), next_position, chain_hash }.encode_raw(&mut self.0);
+        EncodedResponse(self.0.into())
+    }
+}
+
+impl Message for EncodedResponse {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        buf.put_slice(&self.0);
+    }
+
+    fn encoded_len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Skips every field: a response is sent encoded, never received so.
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        context: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        prost::encoding::skip_field(wire_type, tag, buf, context)
+    }
+
+    fn clear(&mut self) {
+        self.0 = Bytes::new();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::v1::RatedCdr;
+    use super::*;
+
+    #[test]
+    fn what_is_encoded_bit_by_bit_is_one_response() {
+        let long = RatedCdr { position: 7, cdr_id: "0-7".repeat(100), ..RatedCdr::default() };
+        let records = vec![long, RatedCdr { position: 8, ..RatedCdr::default() }, RatedCdr::default()];
+        let mut encoder = ResponseEncoder::default();
+        for record in &records {
+            encoder.push(|fields| {
+                fields.uint(2, record.position);
+                fields.text(3, &record.cdr_id);
+            });
+        }
+        let encoded = encoder.finish(9, vec![1, 2]);
+        let response = StreamCdrsResponse { records, next_position: 9, chain_hash: vec![1, 2] };
+        assert_eq!(encoded.encode_to_vec(), response.encode_to_vec());
+    }
+}
