@@ -1,0 +1,47 @@
+//! The services on one server: health and reflection beside ours, so that `grpcurl list` and probes work.
+
+use std::sync::Arc;
+
+use tonic::transport::Server;
+use tonic::transport::server::Router;
+use tonic_health::server::HealthReporter;
+
+use crate::accounts::AccountsService;
+use crate::clock::ClockService;
+use crate::operations::Operations;
+
+/// Whether the clock may be moved over gRPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClockAccess {
+    /// The `Clock` service is served: a development system on loopback.
+    Served,
+    /// It is not.
+    Absent,
+}
+
+/// Puts health, reflection, `Accounts` and, if wanted, `Clock` on `server`. `ocs` adds the CDR export and serves.
+///
+/// Health says NOT_SERVING for the server as a whole (the empty name) until `ocs` reports otherwise through the reporter:
+/// `set_service_status("", ServingStatus::Serving)` once listeners are open, `NotServing` when it begins to drain.
+///
+/// # Errors
+/// When the descriptors that were built in cannot be read.
+pub async fn router<L: Clone, O: Operations>(
+    mut server: Server<L>,
+    operations: Arc<O>,
+    clock: ClockAccess,
+) -> Result<(Router<L>, HealthReporter), tonic_reflection::server::Error> {
+    let (health, health_server) = tonic_health::server::health_reporter();
+    health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+    let reflection = tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(ocs_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()?;
+    let clock = (clock == ClockAccess::Served).then(|| ClockService::new(Arc::clone(&operations)).into_server());
+    let router = server
+        .add_service(health_server)
+        .add_service(reflection)
+        .add_service(AccountsService::new(operations).into_server())
+        .add_optional_service(clock);
+    Ok((router, health))
+}

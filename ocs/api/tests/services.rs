@@ -1,0 +1,508 @@
+//! The services over a real socket, with operations that answer from memory.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::Mutex;
+
+use ocs_api::client::{AccountsClient, ClockClient};
+use ocs_api::{
+    AccountSelector, AccountSnapshot, ClockAccess, ClockReading, ClockRefusal, OperationError, Operations, Selection,
+    SubscriberSnapshot, TopUp, ToppedUp,
+};
+use ocs_proto::charging::v1 as common;
+use ocs_proto::operator::v1 as wire;
+use rating_engine::account::{
+    Account, AccountState, Bucket, BucketScope, CdrTrail, Counter, Credit, Flow, Holding, Origin, Reservation,
+    Subscriber, Total,
+};
+use rating_engine::command::{Mutation, Refusal};
+use rating_engine::context::Context;
+use rating_engine::ids::{
+    AccountId, BucketId, CdrPosition, CounterId, GroupId, PriceId, RatingGroup, ServiceId, SessionId, SubscriberId,
+    TariffName, TenantId,
+};
+use rating_engine::money::{Currency, Money, Rate, Rounding};
+use rating_engine::session::{GrantState, LineState, Phase, Rated, Seen, ServiceState, Session};
+use rating_engine::tariff::{FinanceCodes, GrantPolicy, Price, Pulse, Service, ServiceKey, TariffVersion, Tiers};
+use rating_engine::time::Timestamp;
+use rating_engine::units::{Measure, Unit};
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Channel, Server};
+use tonic::{Code, Status};
+
+/// One account, 7, with the identifier msisdn-491701; and a clock set by hand.
+struct InMemory {
+    account: Account,
+    sessions: Vec<Session>,
+    now: Mutex<Timestamp>,
+    asked: Mutex<Vec<TopUp>>,
+    refusal: Option<Refusal>,
+}
+
+impl InMemory {
+    fn knows(&self, selection: &Selection) -> Result<(), OperationError> {
+        let known = match &selection.account {
+            AccountSelector::Id(id) => *id == self.account.id,
+            AccountSelector::Identifier(identifier) => identifier.to_string() == "msisdn-491701",
+        };
+        (known && selection.tenant == self.account.tenant).then_some(()).ok_or(OperationError::UnknownAccount)
+    }
+}
+
+impl Operations for InMemory {
+    async fn account(&self, selection: Selection) -> Result<AccountSnapshot, OperationError> {
+        self.knows(&selection)?;
+        let subscriber = Subscriber {
+            id: SubscriberId::new(9),
+            tenant: self.account.tenant,
+            account: self.account.id,
+            group: self.account.group,
+            tariff: TariffName::new("smart"),
+            state: AccountState::Suspended,
+        };
+        let identifiers = vec!["msisdn-491701".parse().unwrap(), "imsi-262010".parse().unwrap()];
+        Ok(AccountSnapshot {
+            account: self.account.clone(),
+            sessions: self.sessions.clone(),
+            subscribers: vec![SubscriberSnapshot { subscriber, identifiers }],
+        })
+    }
+
+    async fn top_up(&self, top_up: TopUp) -> Result<ToppedUp, OperationError> {
+        self.knows(&top_up.selection)?;
+        if top_up.currency != self.account.currency {
+            return Err(OperationError::WrongCurrency { account: self.account.currency });
+        }
+        if let Some(refusal) = &self.refusal {
+            return Err(OperationError::Refused(refusal.clone()));
+        }
+        let mut asked = self.asked.lock().unwrap();
+        let repeated = asked.iter().any(|known| known.key == top_up.key);
+        let balance = self.account.money().saturating_add(top_up.amount);
+        asked.push(top_up);
+        Ok(ToppedUp { balance, currency: self.account.currency, cdr_number: 4, repeated })
+    }
+
+    fn time(&self) -> ClockReading {
+        ClockReading { now: *self.now.lock().unwrap(), manual: true }
+    }
+
+    async fn set_time(&self, to: Timestamp) -> Result<Timestamp, ClockRefusal> {
+        let mut now = self.now.lock().unwrap();
+        if to < *now {
+            return Err(ClockRefusal::Past { now: *now });
+        }
+        *now = to;
+        Ok(to)
+    }
+
+    async fn advance_time(&self, millis: i64) -> Result<Timestamp, ClockRefusal> {
+        let to = Timestamp::from_millis(self.time().now.millis() + millis);
+        self.set_time(to).await
+    }
+}
+
+fn bucket(id: &str, holding: Holding, balance: i64, reserved: i64) -> Bucket {
+    Bucket {
+        id: BucketId::new(id),
+        holding,
+        origin: Origin::Paid,
+        balance,
+        reserved,
+        priority: 10,
+        valid_from: Timestamp::default(),
+        valid_to: Timestamp::NEVER,
+        scope: None,
+    }
+}
+
+fn account() -> Account {
+    let scope = BucketScope {
+        services: [Service::Data, Service::Other(32_280)].into(),
+        rating_groups: [RatingGroup::new(10)].into(),
+        service_ids: [ServiceId::new(1)].into(),
+    };
+    let bundle = Bucket {
+        origin: Origin::Granted,
+        valid_from: Timestamp::from_millis(1),
+        valid_to: Timestamp::from_millis(2500),
+        scope: Some(Box::new(scope)),
+        ..bucket("bundle", Holding::Units(Unit::Octet), 1000, 400)
+    };
+    Account {
+        id: AccountId::new(7),
+        group: GroupId::new(70),
+        tenant: TenantId::new(3),
+        currency: Currency::EUR,
+        state: AccountState::Active,
+        credit: Some(Credit {
+            limit: Money::from_micros(9),
+            spent: Money::from_micros(2),
+            reserved: Money::from_micros(1),
+        }),
+        debt: Money::from_micros(5),
+        buckets: vec![bundle, bucket("main", Holding::Money, 5_000_000, 250_000)],
+        totals: vec![Total { holding: Holding::Money, flow: Flow::Opening, amount: 5_000_000 }],
+        counters: [Counter {
+            id: CounterId::new("voice"),
+            unit: Unit::Second,
+            used: 2520,
+            cycle_start: Timestamp::from_millis(1000),
+            cycle_end: Timestamp::from_millis(5000),
+        }]
+        .into(),
+        cdrs: CdrTrail { count: 3, last: CdrPosition::new(99) },
+    }
+}
+
+fn session() -> Session {
+    let price = Price {
+        id: PriceId::new("data-default"),
+        service: None,
+        rating_group: None,
+        service_id: None,
+        measure: Measure::TotalOctets,
+        pulse: Pulse::ONE,
+        tiers: Tiers::flat(Rate::new(10_000, 1 << 20).unwrap()),
+        connect_fee: Money::ZERO,
+        connect_fee_when_bundled: false,
+        min_charge: None,
+        max_charge: None,
+        zero_rated: false,
+        grant: GrantPolicy::standard(Unit::Octet),
+        finance: FinanceCodes::default(),
+    };
+    let tariff =
+        TariffVersion::new(TariffName::new("smart"), 1, Currency::EUR, Rounding::MICRO, vec![price], [5; 32]).unwrap();
+    let mut holder = account();
+    let wanted = [(rating_engine::account::Place::Bucket(0), 400), (rating_engine::account::Place::Credit, 1)];
+    let reservation: Reservation = holder.reserve(&wanted);
+    let context = Context {
+        service: Service::Data,
+        service_context: "32251@3gpp.org".into(),
+        client_host: "pgw.example".into(),
+        client_realm: "example".into(),
+        identifiers: vec![],
+        equipment: None,
+        correlation: None,
+        packet: None,
+        ims: None,
+        sms: None,
+    };
+    Session {
+        id: SessionId::new(b"pgw;1"),
+        subscriber: SubscriberId::new(9),
+        tenant: TenantId::new(3),
+        account: AccountId::new(7),
+        opened: Timestamp::from_millis(1000),
+        heard: Timestamp::from_millis(2000),
+        client_state: 0,
+        context: Arc::new(context),
+        tariff,
+        services: vec![ServiceState {
+            key: ServiceKey { rating_group: Some(RatingGroup::new(10)), services: [ServiceId::new(1)].into() },
+            rated: Rated {
+                lines: [LineState { used: 600, ..LineState::default() }].into_iter().collect(),
+                charged: Money::from_micros(6),
+                network_rated: Money::ZERO,
+            },
+            grant: Some(GrantState {
+                number: 0,
+                quantity: 400,
+                at: Timestamp::from_millis(2000),
+                validity_seconds: 60,
+                reservation,
+            }),
+            since: Timestamp::from_millis(2000),
+            waiting: true,
+        }],
+        start: (0, 0),
+        answers: vec![],
+        next_slot: 0,
+        seen: Seen::default(),
+        phase: Phase::Open,
+        charges: vec![],
+    }
+}
+
+fn operations() -> InMemory {
+    InMemory {
+        account: account(),
+        sessions: vec![session()],
+        now: Mutex::new(Timestamp::from_millis(1_500)),
+        asked: Mutex::default(),
+        refusal: None,
+    }
+}
+
+/// Serves the operations over loopback.
+async fn serve(operations: Arc<InMemory>) -> Channel {
+    let listener = tokio::net::TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let (router, health) = ocs_api::router(Server::builder(), operations, ClockAccess::Served).await.unwrap();
+    health.set_service_status("", tonic_health::ServingStatus::Serving).await;
+    tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
+    Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
+fn euros(mantissa: i64) -> Option<common::Money> {
+    Some(common::Money { mantissa, scale: 6, currency: "EUR".into() })
+}
+
+fn top_up() -> wire::TopUpRequest {
+    wire::TopUpRequest {
+        account: Some(wire::top_up_request::Account::Identifier("msisdn-491701".into())),
+        tenant_id: 3,
+        amount: Some(common::Money { mantissa: 1250, scale: 2, currency: "EUR".into() }),
+        idempotency_key: "k1".into(),
+        reason: "voucher".into(),
+        ..wire::TopUpRequest::default()
+    }
+}
+
+#[tokio::test]
+async fn an_account_is_shown_with_everything_in_it() {
+    let mut client = AccountsClient::new(serve(Arc::new(operations())).await);
+    let request =
+        wire::GetAccountRequest { account: Some(wire::get_account_request::Account::AccountId(7)), tenant_id: 3 };
+    let shown = client.get_account(request).await.unwrap().into_inner().account.unwrap();
+    let at = |millis: i64| {
+        Some(prost_types::Timestamp {
+            seconds: millis / 1000,
+            nanos: i32::try_from(millis % 1000).unwrap() * 1_000_000,
+        })
+    };
+    let kind = |service: common::Service, specification| common::ServiceKind { service: service.into(), specification };
+    let expected = wire::Account {
+        account_id: 7,
+        group_id: 70,
+        tenant_id: 3,
+        currency: "EUR".into(),
+        state: wire::AccountState::Active.into(),
+        balance: euros(5_000_000),
+        reserved: euros(250_001),
+        buckets: vec![
+            wire::Bucket {
+                bucket_id: "bundle".into(),
+                holding: common::Holding::Octets.into(),
+                origin: common::Origin::Granted.into(),
+                balance: 1000,
+                reserved: 400,
+                available: 600,
+                priority: 10,
+                valid_from: at(1),
+                valid_to: at(2500),
+                scope: Some(wire::BucketScope {
+                    services: vec![kind(common::Service::Data, 0), kind(common::Service::Other, 32_280)],
+                    rating_groups: vec![10],
+                    service_ids: vec![1],
+                }),
+            },
+            wire::Bucket {
+                bucket_id: "main".into(),
+                holding: common::Holding::Money.into(),
+                origin: common::Origin::Paid.into(),
+                balance: 5_000_000,
+                reserved: 250_000,
+                available: 4_750_000,
+                priority: 10,
+                ..wire::Bucket::default()
+            },
+        ],
+        credit: Some(wire::Credit { limit: euros(9), spent: euros(2), reserved: euros(1) }),
+        debt: euros(5),
+        totals: vec![wire::Total {
+            holding: common::Holding::Money.into(),
+            flow: wire::Flow::Opening.into(),
+            amount: 5_000_000,
+        }],
+        counters: vec![wire::Counter {
+            counter_id: "voice".into(),
+            holding: common::Holding::Seconds.into(),
+            used: 2520,
+            cycle_start: at(1000),
+            cycle_end: at(5000),
+        }],
+        cdr_count: 3,
+        last_cdr_position: 99,
+        session_count: 1,
+        subscriber_count: 1,
+        sessions: vec![wire::OpenSession {
+            session_id: b"pgw;1".to_vec(),
+            subscriber_id: 9,
+            opened: at(1000),
+            deadline: at(122_000),
+            charged: euros(6),
+            client_host: "pgw.example".into(),
+            services: vec![wire::ServiceUse {
+                service_key: Some(common::ServiceKey { rating_group: Some(10), service_ids: vec![1] }),
+                grant: Some(wire::Grant {
+                    quantity: 400,
+                    given: at(2000),
+                    validity_seconds: 60,
+                    held: vec![wire::Held { bucket_id: "bundle".into(), amount: 400 }],
+                    credit_held: euros(1),
+                }),
+                used: vec![wire::PriceUse { price_id: "data-default".into(), used: 600 }],
+                charged: euros(6),
+                waiting: true,
+            }],
+        }],
+        subscribers: vec![wire::Subscriber {
+            subscriber_id: 9,
+            identifiers: vec!["msisdn-491701".into(), "imsi-262010".into()],
+            tariff: "smart".into(),
+            state: wire::AccountState::Suspended.into(),
+        }],
+    };
+    assert_eq!(shown, expected);
+}
+
+#[tokio::test]
+async fn a_top_up_arrives_as_a_checked_value_and_a_repeat_says_so() {
+    let operations = Arc::new(operations());
+    let mut client = AccountsClient::new(serve(Arc::clone(&operations)).await);
+    let first = client.top_up(top_up()).await.unwrap().into_inner();
+    assert_eq!((first.balance, first.cdr_number, first.repeated), (euros(17_500_000), 4, false));
+    assert!(client.top_up(top_up()).await.unwrap().into_inner().repeated);
+
+    let asked = operations.asked.lock().unwrap().first().cloned().unwrap();
+    assert_eq!(asked.amount.micros(), 12_500_000);
+    assert_eq!((asked.bucket.id.as_str(), asked.bucket.priority, asked.bucket.origin), ("main", 100, Origin::Paid));
+    assert_eq!((asked.bucket.valid_from, asked.bucket.valid_to), (Timestamp::default(), Timestamp::NEVER));
+    let Mutation::TopUp { account, amount, key, reason, .. } = asked.mutation(AccountId::new(7)) else {
+        panic!("a top-up is a top-up")
+    };
+    assert_eq!((account.get(), amount.micros(), key.as_str(), &*reason), (7, 12_500_000, "k1", "voucher"));
+}
+
+#[test]
+fn what_is_the_same_has_the_same_digest_and_what_is_not_has_not() {
+    let digest = |request: wire::TopUpRequest| TopUp::parse(request).unwrap().digest(AccountId::new(7));
+    let first = digest(top_up());
+    assert_eq!(first, digest(wire::TopUpRequest { amount: euros(12_500_000), ..top_up() }), "another scale");
+    assert_eq!(first, digest(wire::TopUpRequest { bucket_id: "main".into(), priority: Some(100), ..top_up() }));
+    let by_id = Some(wire::top_up_request::Account::AccountId(7));
+    assert_eq!(first, digest(wire::TopUpRequest { account: by_id, ..top_up() }), "the same account by its id");
+    assert_ne!(first, digest(wire::TopUpRequest { amount: euros(1), ..top_up() }));
+    assert_ne!(first, digest(wire::TopUpRequest { bucket_id: "other".into(), ..top_up() }));
+    assert_ne!(first, digest(wire::TopUpRequest { reason: "gift".into(), ..top_up() }));
+    assert_ne!(first, digest(wire::TopUpRequest { origin: common::Origin::Granted.into(), ..top_up() }));
+    assert_ne!(first, TopUp::parse(top_up()).unwrap().digest(AccountId::new(8)));
+}
+
+/// Each wrong request, and how its rejection begins.
+#[test]
+fn a_top_up_that_is_not_well_formed_is_rejected_by_field() {
+    use wire::top_up_request::Account::{AccountId, Identifier};
+    let at = |seconds, nanos| Some(prost_types::Timestamp { seconds, nanos });
+    let money = |mantissa, scale, currency: &str| Some(common::Money { mantissa, scale, currency: currency.into() });
+    type Spoil<'a> = &'a dyn Fn(&mut wire::TopUpRequest);
+    let table: &[(Spoil<'_>, &str)] = &[
+        (&|r| r.idempotency_key.clear(), "idempotency_key: is missing; give a text"),
+        (&|r| r.idempotency_key = "k".repeat(129), "idempotency_key: has 129 octets; give at most 128"),
+        (&|r| r.idempotency_key = "a\nb".into(), "idempotency_key: has control characters"),
+        (&|r| r.account = None, "account: is missing; give account_id or identifier"),
+        (&|r| r.account = Some(AccountId(0)), "account_id: is 0"),
+        (&|r| r.account = Some(Identifier("491701".into())), "identifier: '491701' names no kind"),
+        (&|r| r.account = Some(Identifier("fax-1".into())), "identifier: 'fax' is no kind"),
+        (&|r| r.account = Some(Identifier("msisdn-49x".into())), "identifier: '49x' is not 1 to 18"),
+        (&|r| r.tenant_id = 65_536, "tenant_id: is 65536"),
+        (&|r| r.amount = None, "amount: is missing; give mantissa, scale and currency"),
+        (&|r| r.amount = money(1, 6, ""), "amount.currency: is missing"),
+        (&|r| r.amount = money(1, 6, "eur"), "amount.currency: is \"eur\", which is not known"),
+        (&|r| r.amount = money(1, 7, "EUR"), "amount.scale: is 7; amounts have at most 6 decimals"),
+        (&|r| r.amount = money(0, 6, "EUR"), "amount.mantissa: is 0; give an amount above 0"),
+        (&|r| r.amount = money(-5, 2, "EUR"), "amount.mantissa: is -5; give an amount above 0"),
+        (&|r| r.amount = money(i64::MAX, 0, "EUR"), "amount.mantissa: is 9223372036854775807 at scale 0"),
+        (&|r| r.bucket_id = "b".repeat(65), "bucket_id: has 65 octets; give at most 64"),
+        (&|r| r.priority = Some(65_536), "priority: is 65536; give at most 65535"),
+        (&|r| r.valid_from = at(0, -1), "valid_from: has -1 nanoseconds"),
+        (&|r| r.valid_to = at(i64::MAX, 0), "valid_to: is 9223372036854775807 seconds"),
+        (&|r| (r.valid_from, r.valid_to) = (at(9, 0), at(9, 0)), "valid_to: is 1970-01-01T00:00:09.000Z, not after"),
+        (&|r| r.origin = 77, "origin: is 77, which is not known"),
+        (&|r| r.reason = "r".repeat(257), "reason: has 257 octets; give at most 256"),
+    ];
+    for (spoil, expected) in table {
+        let mut request = top_up();
+        spoil(&mut request);
+        let rejection = TopUp::parse(request).expect_err(expected);
+        assert!(rejection.to_string().starts_with(expected), "{rejection} is not {expected}");
+        assert_eq!(Status::from(rejection).code(), Code::InvalidArgument);
+    }
+}
+
+#[tokio::test]
+async fn refusals_become_status_codes() {
+    let unknown = wire::TopUpRequest { tenant_id: 4, ..top_up() };
+    let dollars = Some(common::Money { mantissa: 1, scale: 0, currency: "USD".into() });
+    let dollars = wire::TopUpRequest { amount: dollars, ..top_up() };
+    for (refusal, request, code, text) in [
+        (None, unknown, Code::NotFound, "tenant 4 has no msisdn-491701"),
+        (None, dollars, Code::FailedPrecondition, "amount.currency: msisdn-491701 is kept in EUR"),
+        (Some(Refusal::KeyReused), top_up(), Code::AlreadyExists, "idempotency_key: was used for another request"),
+        (Some(Refusal::Invalid("the account is closed")), top_up(), Code::FailedPrecondition, "the account is closed"),
+        (Some(Refusal::TooBusy), top_up(), Code::Unavailable, "too busy"),
+    ] {
+        let operations = Arc::new(InMemory { refusal, ..operations() });
+        let status = AccountsClient::new(serve(operations).await).top_up(request).await.unwrap_err();
+        assert_eq!(status.code(), code, "{text}");
+        assert!(status.message().contains(text), "{} is not {text}", status.message());
+    }
+}
+
+#[tokio::test]
+async fn the_clock_only_moves_forward() {
+    let mut client = ClockClient::new(serve(Arc::new(operations())).await);
+    let at = |seconds, nanos| Some(prost_types::Timestamp { seconds, nanos });
+    let read = client.get_time(wire::GetTimeRequest {}).await.unwrap().into_inner();
+    assert_eq!(read, wire::GetTimeResponse { now: at(1, 500_000_000), manual: true });
+    let set = client.set_time(wire::SetTimeRequest { now: at(5, 999_999) }).await.unwrap().into_inner();
+    assert_eq!(set.now, at(5, 0));
+    let by = Some(prost_types::Duration { seconds: 60, nanos: 1_000_000 });
+    let advanced = client.advance_time(wire::AdvanceTimeRequest { by }).await.unwrap().into_inner();
+    assert_eq!(advanced.now, at(65, 1_000_000));
+
+    let past = client.set_time(wire::SetTimeRequest { now: at(1, 0) }).await.unwrap_err();
+    assert_eq!(past.code(), Code::FailedPrecondition);
+    assert_eq!(past.message(), "now: has passed, it is 1970-01-01T00:01:05.001Z; time only moves forward");
+    let back = Some(prost_types::Duration { seconds: -1, nanos: 0 });
+    let back = client.advance_time(wire::AdvanceTimeRequest { by: back }).await.unwrap_err();
+    assert_eq!((back.code(), back.message()), (Code::InvalidArgument, "by: is negative; time only moves forward"));
+    let nothing = client.set_time(wire::SetTimeRequest { now: None }).await.unwrap_err();
+    assert_eq!(nothing.message(), "now: is missing; give the instant to move the clock to");
+}
+
+#[tokio::test]
+async fn health_is_served_and_reflection_lists_every_service() {
+    use tonic_health::pb::health_check_response::ServingStatus;
+    use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
+    use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+    use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+    use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+    use tonic_reflection::pb::v1::{ServerReflectionRequest, ServerReflectionResponse};
+
+    let channel = serve(Arc::new(operations())).await;
+    let health = HealthClient::new(channel.clone()).check(HealthCheckRequest { service: String::new() }).await.unwrap();
+    assert_eq!(health.into_inner().status, i32::from(ServingStatus::Serving));
+
+    let list = ServerReflectionRequest {
+        host: String::new(),
+        message_request: Some(MessageRequest::ListServices(String::new())),
+    };
+    let mut answers = ServerReflectionClient::new(channel)
+        .server_reflection_info(tokio_stream::iter([list]))
+        .await
+        .unwrap()
+        .into_inner();
+    let Some(ServerReflectionResponse { message_response: Some(MessageResponse::ListServicesResponse(list)), .. }) =
+        answers.message().await.unwrap()
+    else {
+        panic!("reflection answers a list with a list")
+    };
+    let names: Vec<&str> = list.service.iter().map(|service| service.name.as_str()).collect();
+    for name in ["ocs.cdr.v1.CdrExport", "ocs.operator.v1.Accounts", "ocs.operator.v1.Clock", "grpc.health.v1.Health"] {
+        assert!(names.contains(&name), "{name} is not in {names:?}");
+    }
+}

@@ -1,0 +1,310 @@
+//! The command line: what can be said, with examples. No logic.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Real-time online charging: Diameter Gy in, rated CDRs out.
+#[derive(Debug, Parser)]
+#[command(
+    name = "ocs",
+    version,
+    about,
+    after_help = "Examples:\n  ocs dev                                       everything on loopback, with demo data\n  ocs traffic --seconds 10                      play network elements against it\n  ocs account show msisdn-4917000000001         what a subscriber has\n  ocs account topup 1 --amount 5.00 --key abc1  pay in; the same key changes nothing again\n  ocs cdr tail --follow                         rated CDRs as they come"
+)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Serve with a configuration file.
+    #[command(
+        after_help = "Examples:\n  ocs serve --config /etc/ocs/ocs.toml\n  ocs serve --config ocs.toml --check-config"
+    )]
+    Serve(Serve),
+    /// Serve on loopback with demo data, without any configuration.
+    #[command(
+        after_help = "Ports: Gy 3868, gRPC 50051, metrics 9464, all on 127.0.0.1.\n\nExamples:\n  ocs dev\n  ocs dev --data /tmp/ocs --subscribers 1000 --clock manual"
+    )]
+    Dev(Dev),
+    /// Load tariffs, accounts and subscribers from files into a data folder that no process is using.
+    #[command(
+        after_help = "Examples:\n  ocs import --data ocs-data --tariffs tariffs/*.yaml --accounts accounts.jsonl --subscribers subscribers.jsonl\n  ocs import --data ocs-data --accounts accounts.jsonl --dry-run"
+    )]
+    Import(Import),
+    /// Recompute every invariant of a data folder that no process is using.
+    #[command(
+        after_help = "Exit code 0: everything adds up; 1: something does not; 2: the folder cannot be read.\n\nExamples:\n  ocs audit --data ocs-data\n  ocs audit --data ocs-data -o json"
+    )]
+    Audit(Audit),
+    /// Play network elements over Gy: load, checked answers, rates and percentiles.
+    #[command(
+        after_help = "Examples:\n  ocs traffic --seconds 10\n  ocs traffic --connections 4 --sessions 128 --rating-groups 3 --subscribers 200000\n  ocs traffic --rate 50000 --seconds 20"
+    )]
+    Traffic(Traffic),
+    /// Accounts: show, top up.
+    #[command(subcommand)]
+    Account(Account),
+    /// Rated CDRs.
+    #[command(subcommand)]
+    Cdr(Cdr),
+    /// The clock of `ocs dev --clock manual`.
+    #[command(subcommand)]
+    Clock(ClockCommand),
+}
+
+/// `ocs serve`.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// Configuration file (TOML); deploy/ocs.toml shows every member.
+    #[arg(long)]
+    pub config: PathBuf,
+    /// Only check the configuration and say what is wrong.
+    #[arg(long)]
+    pub check_config: bool,
+}
+
+/// `ocs dev`.
+#[derive(Debug, Args)]
+pub struct Dev {
+    /// Data folder; made and filled with demo data when missing.
+    #[arg(long, default_value = "ocs-data")]
+    pub data: PathBuf,
+    /// How many demo subscribers a new folder gets.
+    #[arg(long, default_value_t = 10_000)]
+    pub subscribers: u64,
+    /// Where time comes from.
+    #[arg(long, value_enum, default_value_t = ClockKind::Real)]
+    pub clock: ClockKind,
+    /// Gy listen address.
+    #[arg(long, default_value = "127.0.0.1:3868")]
+    pub gy: SocketAddr,
+    /// gRPC listen address.
+    #[arg(long, default_value = "127.0.0.1:50051")]
+    pub grpc: SocketAddr,
+    /// Metrics listen address.
+    #[arg(long, default_value = "127.0.0.1:9464")]
+    pub metrics: SocketAddr,
+    /// Leave the page cache to the kernel: faster, survives a crash of the process only.
+    #[arg(long)]
+    pub no_fsync: bool,
+    /// Ended sessions in memory at most.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub ended_sessions: usize,
+    /// Ended sessions that stay in memory when they are on disk; others are read when they are asked for.
+    #[arg(long, default_value_t = 200_000)]
+    pub ended_sessions_kept: usize,
+    /// Seconds between the beginnings of checkpoints.
+    #[arg(long, default_value_t = 10)]
+    pub checkpoint_seconds: u64,
+    /// Say less.
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+/// Where time comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ClockKind {
+    /// The system.
+    Real,
+    /// `ocs clock set` and `ocs clock advance`.
+    Manual,
+}
+
+/// `ocs import`.
+#[derive(Debug, Args)]
+pub struct Import {
+    /// Data folder; made when missing.
+    #[arg(long)]
+    pub data: PathBuf,
+    /// Tariff documents (YAML or JSON).
+    #[arg(long, num_args = 1..)]
+    pub tariffs: Vec<PathBuf>,
+    /// Account files (JSON Lines).
+    #[arg(long, num_args = 1..)]
+    pub accounts: Vec<PathBuf>,
+    /// Subscriber files (JSON Lines).
+    #[arg(long, num_args = 1..)]
+    pub subscribers: Vec<PathBuf>,
+    /// Check the files, write nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+/// `ocs audit`.
+#[derive(Debug, Args)]
+pub struct Audit {
+    /// Data folder.
+    #[arg(long, default_value = "ocs-data")]
+    pub data: PathBuf,
+    /// A summary (JSON) of `ocs traffic` or `ocs cdr tail` that must agree with the folder; may be given several times.
+    #[arg(long)]
+    pub agrees_with: Vec<PathBuf>,
+    /// Form of the report.
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// Form of what is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Output {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+/// `ocs traffic`.
+#[derive(Clone, Debug, Args)]
+pub struct Traffic {
+    /// The server.
+    #[arg(long, default_value = "127.0.0.1:3868")]
+    pub to: SocketAddr,
+    /// The realm it serves.
+    #[arg(long, default_value = "example.org")]
+    pub realm: String,
+    /// Connections, each a network element of its own.
+    #[arg(long, default_value_t = 4)]
+    pub connections: usize,
+    /// Sessions open at a time on each connection.
+    #[arg(long, default_value_t = 64)]
+    pub sessions: usize,
+    /// Updates between a session's initial and its termination.
+    #[arg(long, default_value_t = 4)]
+    pub updates: u32,
+    /// Rating groups (MSCCs) in every request.
+    #[arg(long, default_value_t = 1)]
+    pub rating_groups: u32,
+    /// Demo subscribers 1 to this are used in turn.
+    #[arg(long, default_value_t = 10_000)]
+    pub subscribers: u64,
+    /// All traffic for demo subscriber 1.
+    #[arg(long)]
+    pub one_account: bool,
+    /// How long.
+    #[arg(long, default_value_t = 10)]
+    pub seconds: u64,
+    /// Offered requests per second, whatever the answers take (open loop); without it each session waits for its answer.
+    #[arg(long)]
+    pub rate: Option<u64>,
+    /// Send every n-th request twice; the second must get the same answer.
+    #[arg(long)]
+    pub repeat_every: Option<u64>,
+    /// Take any successful answer for a grant: to measure an answerer that only echoes.
+    #[arg(long)]
+    pub unchecked: bool,
+    /// Seed of everything that varies.
+    #[arg(long, default_value_t = 1)]
+    pub seed: u64,
+    /// Write a summary (JSON) here.
+    #[arg(long)]
+    pub summary: Option<PathBuf>,
+    /// Print a line every second.
+    #[arg(long)]
+    pub live: bool,
+}
+
+/// `ocs account`.
+#[derive(Debug, Subcommand)]
+pub enum Account {
+    /// Show an account with buckets, reservations and sessions.
+    Show {
+        /// An account number, or an identifier such as msisdn-4917000000001 or imsi-262019000000001.
+        who: String,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Pay in. Repeating the same key changes nothing.
+    Topup {
+        /// An account number or an identifier.
+        who: String,
+        /// How much, in the account's currency, e.g. 5.00.
+        #[arg(long)]
+        amount: String,
+        /// Idempotency key: the same key is booked once.
+        #[arg(long)]
+        key: String,
+        /// The bucket that takes it; made when new.
+        #[arg(long, default_value = "main")]
+        bucket: String,
+        /// Why.
+        #[arg(long, default_value = "")]
+        reason: String,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+}
+
+/// `ocs cdr`.
+#[derive(Debug, Subcommand)]
+pub enum Cdr {
+    /// Print rated CDRs from a position, to the end or as they come.
+    Tail {
+        /// First position; without it, the last ten.
+        #[arg(long)]
+        from: Option<u64>,
+        /// Go on as new ones come.
+        #[arg(long, short)]
+        follow: bool,
+        /// Print a line of totals every second instead of the records.
+        #[arg(long)]
+        totals: bool,
+        /// Write a summary (JSON) here at the end.
+        #[arg(long)]
+        summary: Option<PathBuf>,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+}
+
+/// `ocs clock`.
+#[derive(Debug, Subcommand)]
+pub enum ClockCommand {
+    /// Say what time it is there.
+    Get {
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Move it forward to a time (unix seconds).
+    Set {
+        /// Unix seconds.
+        to: i64,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Move it forward by so many seconds.
+    Advance {
+        /// Seconds.
+        seconds: u64,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+    },
+}
+
+/// How to reach a server.
+#[derive(Clone, Debug, Args)]
+pub struct Server {
+    /// gRPC address of the server.
+    #[arg(long, default_value = "http://127.0.0.1:50051", env = "OCS_SERVER")]
+    pub server: String,
+}

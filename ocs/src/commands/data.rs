@@ -1,0 +1,149 @@
+//! `ocs import` and `ocs audit`: a data folder that no process is using.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::audit::{self, Summary};
+use crate::cli::{self, Output};
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::import;
+use crate::setup::{Filling, There};
+use crate::store::{self, OpenError, because};
+
+fn bar(length: u64, what: &'static str) -> ProgressBar {
+    let bar = ProgressBar::new(length);
+    let style = ProgressStyle::with_template("{msg} {pos}/{len} {wide_bar} {per_sec} {eta}");
+    bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+    bar.set_message(what);
+    bar
+}
+
+fn config_for(folder: &std::path::Path) -> Config {
+    let mut config = Config::default();
+    config.data.folder = folder.to_owned();
+    config
+}
+
+/// `ocs import`.
+pub(super) fn import(options: &cli::Import) -> Result<ExitCode, OpenError> {
+    let config = config_for(&options.data);
+    let plain = |error: import::ImportErrors| OpenError(error.to_string());
+    if options.tariffs.is_empty() && options.accounts.is_empty() && options.subscribers.is_empty() {
+        return Err(OpenError("name at least one of --tariffs, --accounts, --subscribers".to_owned()));
+    }
+    // What is there counts for every check. A dry run, and files that are refused, never make a folder.
+    let clock = Arc::new(Clock::real());
+    let there = options.data.join("log").exists();
+    let loaded = there.then(|| store::load(&config, clock.now())).transpose()?;
+    let known = loaded.as_ref().map(There::of);
+    let tariffs = import::read_tariffs(&options.tariffs, |tariff| {
+        known.map_or(Ok(()), |known| known.has_tariff(tariff).map(drop))
+    })
+    .map_err(plain)?;
+    let accounts = import::read_accounts(&options.accounts, |account| {
+        known.map_or(Ok(()), |known| known.has_account(account).map(drop))
+    })
+    .map_err(plain)?;
+    let groups: std::collections::HashMap<_, _, foldhash::fast::RandomState> =
+        accounts.iter().map(|account| (account.id, account.group)).collect();
+    let subscribers = import::read_subscribers(
+        &options.subscribers,
+        |name| {
+            known.is_some_and(|known| known.knows_tariff(name))
+                || tariffs.iter().any(|tariff| tariff.version.name() == name)
+        },
+        |id| groups.get(&id).copied().or_else(|| known.and_then(|known| known.group_of(id))),
+        |subscriber| known.map_or(Ok(()), |known| known.has_subscriber(subscriber).map(drop)),
+    )
+    .map_err(plain)?;
+    if options.dry_run {
+        println!("good: {} tariffs, {} accounts, {} subscribers", tariffs.len(), accounts.len(), subscribers.len());
+        return Ok(ExitCode::SUCCESS);
+    }
+    let loaded = match loaded {
+        Some(loaded) => loaded,
+        None => store::load(&config, clock.now())?,
+    };
+    let mut filling = Filling::over(&config, loaded, clock)?;
+    let done = (|| {
+        for tariff in &tariffs {
+            filling.tariff(tariff)?;
+        }
+        let progress = bar(u64::try_from(accounts.len()).unwrap_or(0), "accounts");
+        for account in accounts {
+            filling.account(account)?;
+            progress.inc(1);
+        }
+        progress.finish();
+        let progress = bar(u64::try_from(subscribers.len()).unwrap_or(0), "subscribers");
+        for subscriber in subscribers {
+            filling.subscriber(subscriber)?;
+            progress.inc(1);
+        }
+        progress.finish();
+        Ok(())
+    })();
+    let written = filling.finish();
+    println!(
+        "imported {} tariffs, {} accounts ({} were there), {} subscribers into {}",
+        written.tariffs,
+        written.accounts,
+        written.accounts_there,
+        written.subscribers,
+        options.data.display()
+    );
+    done.map(|()| ExitCode::SUCCESS)
+}
+
+/// `ocs audit`.
+pub(super) fn audit(options: &cli::Audit) -> Result<ExitCode, OpenError> {
+    if !options.data.join("log").exists() {
+        return Err(OpenError(format!("{} is no data folder: it has no log", options.data.display())));
+    }
+    let config = config_for(&options.data);
+    let clock = Arc::new(Clock::real());
+    let loaded = store::load(&config, clock.now())?;
+    let progress = bar(loaded.store.log.position().next_cdr.get(), "CDRs");
+    let mut report = audit::audit(&loaded, |read| progress.set_position(read))?;
+    progress.finish_and_clear();
+    for path in &options.agrees_with {
+        let text = std::fs::read_to_string(path).map_err(because(&path.display().to_string()))?;
+        let summary: Summary = serde_json::from_str(&text).map_err(because(&path.display().to_string()))?;
+        audit::agree(&mut report, &summary);
+    }
+    match options.output {
+        Output::Json => super::print_json(&serde_json::to_value(&report).map_err(because("report"))?),
+        Output::Table => print(&report, options),
+    }
+    Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(report: &audit::Report, options: &cli::Audit) {
+    let money = |sums: &std::collections::BTreeMap<String, i128>| {
+        let shown = sums.iter().map(|(currency, amount)| {
+            format!("{} {currency}", super::micros(i64::try_from(*amount).unwrap_or(i64::MAX)))
+        });
+        let shown: Vec<String> = shown.collect();
+        if shown.is_empty() { "0.00".to_owned() } else { shown.join(", ") }
+    };
+    println!("data folder      {}", options.data.display());
+    println!("accounts         {}", report.accounts);
+    println!("open sessions    {}   holding {}", report.open_sessions, super::micros(report.reserved_micros));
+    println!("CDRs             {}   positions {} to {}", report.cdrs, report.first_position, report.last_position);
+    println!("charged          {}", money(&report.charged_micros));
+    println!("refunded         {}", money(&report.refunded_micros));
+    println!("topped up        {}", money(&report.topped_up_micros));
+    println!("hash chain       {}", report.chain);
+    for path in &options.agrees_with {
+        println!("compared with    {}", path.display());
+    }
+    if report.is_clean() {
+        println!("result           everything adds up to the micro-unit");
+    } else {
+        println!("result           {} findings", report.findings_total);
+        report.findings.iter().for_each(|finding| println!("  - {finding}"));
+    }
+}

@@ -1,0 +1,90 @@
+//! What each subcommand does. Data goes to stdout, messages to stderr; exit codes are stable: 0 done, 1 done with a
+//! finding, 2 not done.
+
+mod cdr;
+mod data;
+mod operator;
+mod serve;
+
+use std::process::ExitCode;
+
+use crate::cli::{Command, Server};
+use crate::store::{OpenError, because};
+
+/// Runs a command.
+///
+/// # Errors
+/// Why it could not be done, for people.
+pub fn run(command: Command) -> Result<ExitCode, OpenError> {
+    match command {
+        Command::Serve(options) => serve::serve(&options),
+        Command::Dev(options) => serve::dev(&options),
+        Command::Import(options) => data::import(&options),
+        Command::Audit(options) => data::audit(&options),
+        Command::Traffic(options) => serve::traffic(&options),
+        Command::Account(command) => operator::account(command),
+        Command::Clock(command) => operator::clock(command),
+        Command::Cdr(command) => cdr::run(command),
+    }
+}
+
+/// Runs something that talks to a server.
+fn remote<T>(work: impl Future<Output = Result<T, OpenError>>) -> Result<T, OpenError> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(because("runtime"))?;
+    runtime.block_on(work)
+}
+
+/// A connection to a server.
+async fn connect(server: &Server) -> Result<tonic::transport::Channel, OpenError> {
+    let doing =
+        format!("{}: no server answers there; start one with `ocs dev`, or name it with --server", server.server);
+    let endpoint = tonic::transport::Endpoint::from_shared(server.server.clone()).map_err(because("--server"))?;
+    endpoint.connect().await.map_err(|error| because(&doing)(cause(&error)))
+}
+
+/// What an error comes from in the end: "Connection refused" instead of "transport error".
+fn cause(error: &dyn std::error::Error) -> String {
+    let mut deepest = error;
+    while let Some(source) = deepest.source() {
+        deepest = source;
+    }
+    deepest.to_string()
+}
+
+/// What a server said instead of doing it.
+fn said(status: tonic::Status) -> OpenError {
+    let code = status.code();
+    let text = if status.message().is_empty() { code.description() } else { status.message() };
+    OpenError(if code == tonic::Code::Unknown { format!("the connection broke: {text}") } else { text.to_owned() })
+}
+
+/// Prints JSON, indented.
+fn print_json(value: &serde_json::Value) {
+    match serde_json::to_string_pretty(value) {
+        Ok(text) => println!("{text}"),
+        Err(error) => eprintln!("ocs: {error}"),
+    }
+}
+
+/// Micro-units as people write money.
+fn micros(amount: i64) -> String {
+    rating_engine::money::Money::from_micros(amount).to_string()
+}
+
+/// Hexadecimal digits.
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// Ready at SIGTERM or SIGINT.
+fn stop_signal() -> Result<impl Future<Output = ()> + Send, OpenError> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate()).map_err(because("signals"))?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(because("signals"))?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
+}

@@ -1,0 +1,580 @@
+//! `ocs import`: catalogue, subscribers and accounts from files into a data folder.
+//!
+//! A catalogue is one YAML or JSON document a file; accounts and subscribers are JSON Lines, one record a line. All files
+//! are checked whole, also against what is in the folder, before anything is written; every error names file, line and reason. Records go through the same
+//! log as everything else, so that an import that is interrupted can be run again: what is there already is left alone
+//! and counted.
+
+use std::fs::File;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rating_engine::account::{
+    Account, AccountState, Bucket, BucketScope, CdrTrail, Counter, Credit, Holding, Origin, Subscriber,
+};
+use rating_engine::ids::{
+    AccountId, BucketId, CounterId, GroupId, Identifier, RatingGroup, ServiceId, SubscriberId, TariffName, TenantId,
+};
+use rating_engine::money::{Currency, Money};
+use rating_engine::tariff::{Service, TariffVersion};
+use rating_engine::time::Timestamp;
+use rating_engine::units::Unit;
+use serde::Deserialize;
+
+use crate::catalogue;
+use crate::lines::Lines;
+
+/// Longest line of an account or subscriber file, octets.
+const LINE_OCTETS_MAX: usize = 64 << 10;
+/// Errors shown before giving up.
+const ERRORS_SHOWN_MAX: usize = 20;
+
+/// An error in a file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportError {
+    /// The file.
+    pub file: PathBuf,
+    /// The line, from 1; 0 for the whole file.
+    pub line: usize,
+    /// What is wrong and what to do.
+    pub reason: String,
+}
+
+impl std::fmt::Display for ImportError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self.line {
+            0 => write!(f, "{}: {}", self.file.display(), self.reason),
+            line => write!(f, "{}:{line}: {}", self.file.display(), self.reason),
+        }
+    }
+}
+
+/// Everything wrong with a set of files.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImportErrors {
+    /// The first of them.
+    pub shown: Vec<ImportError>,
+    /// How many there are in all.
+    pub total: usize,
+}
+
+impl ImportErrors {
+    fn add(&mut self, file: &Path, line: usize, reason: String) {
+        self.total += 1;
+        if self.shown.len() < ERRORS_SHOWN_MAX {
+            self.shown.push(ImportError { file: file.to_owned(), line, reason });
+        }
+    }
+}
+
+impl std::fmt::Display for ImportErrors {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        for error in &self.shown {
+            writeln!(f, "{error}")?;
+        }
+        let more = self.total.saturating_sub(self.shown.len());
+        if more > 0 {
+            writeln!(f, "… and {more} more")?;
+        }
+        write!(f, "nothing was imported")
+    }
+}
+
+impl std::error::Error for ImportErrors {}
+
+/// A subscriber with its identifiers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubscriberRecord {
+    /// The subscriber.
+    pub subscriber: Subscriber,
+    /// Its network identifiers.
+    pub identifiers: Vec<Identifier>,
+}
+
+/// A tariff and the document it came from.
+#[derive(Clone, Debug)]
+pub struct TariffRecord {
+    /// The checked version.
+    pub version: Arc<TariffVersion>,
+    /// Its source, stored beside it.
+    pub source: Arc<str>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAccount {
+    account: u64,
+    group: Option<u64>,
+    #[serde(default)]
+    tenant: u16,
+    currency: String,
+    #[serde(default)]
+    state: RawState,
+    credit_limit: Option<String>,
+    spent: Option<String>,
+    debt: Option<String>,
+    #[serde(default)]
+    buckets: Vec<RawBucket>,
+    #[serde(default)]
+    counters: Vec<RawCounter>,
+}
+
+#[derive(Clone, Copy, Default, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum RawState {
+    #[default]
+    Active,
+    Suspended,
+    Barred,
+    Closed,
+}
+
+impl From<RawState> for AccountState {
+    fn from(raw: RawState) -> Self {
+        match raw {
+            RawState::Active => Self::Active,
+            RawState::Suspended => Self::Suspended,
+            RawState::Barred => Self::Barred,
+            RawState::Closed => Self::Closed,
+        }
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawBucket {
+    id: String,
+    unit: String,
+    amount: String,
+    #[serde(default = "default_priority")]
+    priority: u16,
+    valid_from: Option<i64>,
+    valid_to: Option<i64>,
+    #[serde(default)]
+    granted: bool,
+    #[serde(default)]
+    services: Vec<String>,
+    #[serde(default)]
+    rating_groups: Vec<u32>,
+    #[serde(default)]
+    service_ids: Vec<u32>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCounter {
+    id: String,
+    unit: String,
+    used: String,
+    cycle_start: i64,
+    cycle_end: i64,
+}
+
+fn default_priority() -> u16 {
+    100
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSubscriber {
+    subscriber: u64,
+    account: u64,
+    group: Option<u64>,
+    #[serde(default)]
+    tenant: u16,
+    tariff: String,
+    #[serde(default)]
+    state: RawState,
+    identifiers: Vec<String>,
+}
+
+/// Reads tariff documents; `fits` says why one does not fit what is in the data folder.
+///
+/// # Errors
+/// Every problem of every file.
+pub fn read_tariffs(
+    files: &[PathBuf],
+    fits: impl Fn(&TariffRecord) -> Result<(), String>,
+) -> Result<Vec<TariffRecord>, ImportErrors> {
+    let mut errors = ImportErrors { shown: Vec::new(), total: 0 };
+    let mut tariffs: Vec<TariffRecord> = Vec::new();
+    for file in files {
+        match std::fs::read_to_string(file) {
+            Err(error) => errors.add(file, 0, format!("cannot be read: {error}")),
+            Ok(text) => match catalogue::parse(&text) {
+                Ok(version) => {
+                    let record = TariffRecord { version, source: text.into() };
+                    match fits(&record).and_then(|()| differs_from(&tariffs, &record)) {
+                        Ok(()) => tariffs.push(record),
+                        Err(reason) => errors.add(file, 0, reason),
+                    }
+                }
+                Err(catalogue::CatalogueError::Syntax { line, reason }) => errors.add(file, line, reason),
+                Err(catalogue::CatalogueError::Problems(problems)) => {
+                    let lines = Lines::of(&text);
+                    for problem in &problems {
+                        let line = lines.as_ref().map_or(0, |lines| lines.line(&problem.path));
+                        errors.add(file, line, problem.to_string());
+                    }
+                }
+            },
+        }
+    }
+    if errors.total > 0 { Err(errors) } else { Ok(tariffs) }
+}
+
+/// Two documents of these files may not be the same version with other content.
+fn differs_from(others: &[TariffRecord], record: &TariffRecord) -> Result<(), String> {
+    let (name, version) = (record.version.name(), record.version.version());
+    let same = others.iter().find(|other| (other.version.name(), other.version.version()) == (name, version));
+    match same {
+        Some(other) if other.version.content_hash() != record.version.content_hash() => {
+            Err(format!("tariff {name} version {version} stands in these files twice, with other content"))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Reads account files; `fits` says why one does not fit what is in the data folder.
+///
+/// # Errors
+/// Every bad line of every file.
+pub fn read_accounts(
+    files: &[PathBuf],
+    fits: impl Fn(&Account) -> Result<(), String>,
+) -> Result<Vec<Account>, ImportErrors> {
+    let mut seen = hash_set();
+    read_lines(files, |raw: RawAccount| {
+        let account = account(&raw)?;
+        if !seen.insert(account.id.get()) {
+            return Err(format!("account {} stands in these files twice", account.id));
+        }
+        fits(&account)?;
+        Ok(account)
+    })
+}
+
+/// Reads subscriber files; `knows_tariff` says which tariff names are known, `account_group` in which group an account is,
+/// `fits` why a subscriber does not fit what is in the data folder.
+///
+/// # Errors
+/// Every bad line of every file.
+pub fn read_subscribers(
+    files: &[PathBuf],
+    knows_tariff: impl Fn(&TariffName) -> bool,
+    account_group: impl Fn(AccountId) -> Option<GroupId>,
+    fits: impl Fn(&SubscriberRecord) -> Result<(), String>,
+) -> Result<Vec<SubscriberRecord>, ImportErrors> {
+    let mut seen = hash_set();
+    let mut identifiers_seen: std::collections::HashSet<(TenantId, Identifier), foldhash::fast::RandomState> =
+        std::collections::HashSet::default();
+    read_lines(files, |raw: RawSubscriber| {
+        if !seen.insert(raw.subscriber) {
+            return Err(format!("subscriber {} stands in these files twice", raw.subscriber));
+        }
+        let account = AccountId::new(raw.account);
+        let group = account_group(account)
+            .ok_or_else(|| format!("account {account} is neither in the accounts file nor in the data folder"))?;
+        if raw.group.is_some_and(|named| named != group.get()) {
+            return Err(format!("account {account} is in charging group {group}, not in {}", raw.group.unwrap_or(0)));
+        }
+        let tariff = TariffName::new(&raw.tariff);
+        if !knows_tariff(&tariff) {
+            return Err(format!("tariff '{tariff}' is neither in the catalogue files nor in the data folder"));
+        }
+        let tenant = TenantId::new(raw.tenant);
+        let mut identifiers = Vec::with_capacity(raw.identifiers.len());
+        for text in &raw.identifiers {
+            let identifier = Identifier::from_str(text)?;
+            if !identifiers_seen.insert((tenant, identifier.clone())) {
+                return Err(format!("identifier {identifier} stands in these files twice"));
+            }
+            identifiers.push(identifier);
+        }
+        if identifiers.is_empty() {
+            return Err("a subscriber needs at least one identifier, e.g. \"imsi-001010000000001\"".to_owned());
+        }
+        let id = SubscriberId::new(raw.subscriber);
+        let subscriber = Subscriber { id, tenant, account, group, tariff, state: raw.state.into() };
+        let record = SubscriberRecord { subscriber, identifiers };
+        fits(&record)?;
+        Ok(record)
+    })
+}
+
+fn hash_set() -> std::collections::HashSet<u64, foldhash::fast::RandomState> {
+    std::collections::HashSet::default()
+}
+
+fn read_lines<R: for<'a> Deserialize<'a>, T>(
+    files: &[PathBuf],
+    mut make: impl FnMut(R) -> Result<T, String>,
+) -> Result<Vec<T>, ImportErrors> {
+    let mut errors = ImportErrors { shown: Vec::new(), total: 0 };
+    let mut made = Vec::new();
+    for file in files {
+        let open = match File::open(file) {
+            Ok(open) => open,
+            Err(error) => {
+                errors.add(file, 0, format!("cannot be read: {error}"));
+                continue;
+            }
+        };
+        let mut reader = BufReader::with_capacity(1 << 20, open);
+        let (mut text, mut line) = (String::new(), 0);
+        loop {
+            text.clear();
+            line += 1;
+            match reader.read_line(&mut text) {
+                Ok(0) => break,
+                Ok(_) if text.len() > LINE_OCTETS_MAX => {
+                    errors.add(file, line, format!("the line is longer than {LINE_OCTETS_MAX} octets"));
+                }
+                Ok(_) if text.trim().is_empty() || text.starts_with('#') => {}
+                Ok(_) => {
+                    let raw = serde_json::from_str(&text).map_err(|error| said(&error));
+                    match raw.and_then(&mut make) {
+                        Ok(record) => made.push(record),
+                        Err(reason) => errors.add(file, line, reason),
+                    }
+                }
+                Err(error) => {
+                    errors.add(file, line, format!("cannot be read: {error}"));
+                    break;
+                }
+            }
+        }
+    }
+    if errors.total > 0 { Err(errors) } else { Ok(made) }
+}
+
+/// What is wrong with a record; that it stands on the first line of itself says nothing.
+fn said(error: &serde_json::Error) -> String {
+    error.to_string().replace(" at line 1 column ", ", at column ")
+}
+
+fn money(member: &str, text: &str) -> Result<Money, String> {
+    Money::from_str(text).map_err(|error| format!("{member}: {error}"))
+}
+
+fn account(raw: &RawAccount) -> Result<Account, String> {
+    let currency = Currency::parse(&raw.currency)
+        .ok_or_else(|| format!("currency: '{}' is no ISO 4217 currency that we know", raw.currency))?;
+    let credit = match &raw.credit_limit {
+        Some(limit) => Some(Credit {
+            limit: money("credit_limit", limit)?,
+            spent: raw.spent.as_deref().map_or(Ok(Money::ZERO), |spent| money("spent", spent))?,
+            reserved: Money::ZERO,
+        }),
+        None if raw.spent.is_some() => {
+            return Err("spent: only an account with a credit_limit has spent anything".to_owned());
+        }
+        None => None,
+    };
+    let debt = raw.debt.as_deref().map_or(Ok(Money::ZERO), |debt| money("debt", debt))?;
+    if debt.is_negative() || credit.is_some_and(|credit| credit.limit.is_negative()) {
+        return Err("credit_limit and debt may not be negative".to_owned());
+    }
+    let mut buckets: Vec<Bucket> = Vec::with_capacity(raw.buckets.len());
+    for (number, raw_bucket) in raw.buckets.iter().enumerate() {
+        let made = bucket(raw_bucket, currency).map_err(|reason| format!("buckets[{number}]: {reason}"))?;
+        if buckets.iter().any(|other| other.id == made.id) {
+            return Err(format!("buckets[{number}]: the account has two buckets '{}'", made.id));
+        }
+        buckets.push(made);
+    }
+    let mut counters: Vec<Counter> = Vec::with_capacity(raw.counters.len());
+    for (number, raw_counter) in raw.counters.iter().enumerate() {
+        let made = counter(raw_counter).map_err(|reason| format!("counters[{number}]: {reason}"))?;
+        if counters.iter().any(|other| other.id == made.id) {
+            return Err(format!("counters[{number}]: the account has two counters '{}'", made.id));
+        }
+        counters.push(made);
+    }
+    let id = AccountId::new(raw.account);
+    Ok(Account {
+        id,
+        group: GroupId::new(raw.group.unwrap_or(raw.account)),
+        tenant: TenantId::new(raw.tenant),
+        currency,
+        state: raw.state.into(),
+        credit,
+        debt,
+        buckets,
+        totals: Vec::new(),
+        counters: counters.into(),
+        cdrs: CdrTrail::default(),
+    })
+}
+
+fn unit(text: &str) -> Option<Unit> {
+    match text {
+        "second" => Some(Unit::Second),
+        "octet" => Some(Unit::Octet),
+        "event" => Some(Unit::Event),
+        _ => None,
+    }
+}
+
+fn counter(raw: &RawCounter) -> Result<Counter, String> {
+    if raw.id.is_empty() || raw.id.len() > 64 {
+        return Err("id: a counter's id has 1 to 64 characters".to_owned());
+    }
+    let unit = unit(&raw.unit)
+        .ok_or_else(|| format!("unit: '{}' is no unit of a counter; use second, octet or event", raw.unit))?;
+    let used = catalogue::parse_quantity(&raw.used, unit).map_err(|reason| format!("used: {reason}"))?;
+    let (cycle_start, cycle_end) = (Timestamp::from_seconds(raw.cycle_start), Timestamp::from_seconds(raw.cycle_end));
+    if cycle_end <= cycle_start {
+        return Err("cycle_end: must be later than cycle_start (unix seconds)".to_owned());
+    }
+    Ok(Counter { id: CounterId::new(&raw.id), unit, used, cycle_start, cycle_end })
+}
+
+fn bucket(raw: &RawBucket, currency: Currency) -> Result<Bucket, String> {
+    if raw.id.is_empty() || raw.id.len() > 64 {
+        return Err("id: a bucket's id has 1 to 64 characters".to_owned());
+    }
+    let (holding, balance) = match raw.unit.as_str() {
+        letters if letters == currency.letters() => (Holding::Money, money("amount", &raw.amount)?.micros()),
+        text => {
+            let unit = unit(text)
+                .ok_or_else(|| format!("unit: '{text}' is no unit here; use {currency}, second, octet or event"))?;
+            let amount = catalogue::parse_quantity(&raw.amount, unit).map_err(|reason| format!("amount: {reason}"))?;
+            (Holding::Units(unit), i64::try_from(amount).map_err(|_| "amount: too large".to_owned())?)
+        }
+    };
+    let services = raw.services.iter().map(|text| Service::from_str(text)).collect::<Result<Vec<_>, _>>();
+    let scope = BucketScope {
+        services: services.map_err(|reason| format!("services: {reason}"))?.into(),
+        rating_groups: raw.rating_groups.iter().copied().map(RatingGroup::new).collect(),
+        service_ids: raw.service_ids.iter().copied().map(ServiceId::new).collect(),
+    };
+    let valid_from = raw.valid_from.map_or(Timestamp::default(), Timestamp::from_seconds);
+    let valid_to = raw.valid_to.map_or(Timestamp::NEVER, Timestamp::from_seconds);
+    if valid_to <= valid_from {
+        return Err("valid_to: must be later than valid_from (unix seconds)".to_owned());
+    }
+    Ok(Bucket {
+        id: BucketId::new(&raw.id),
+        holding,
+        origin: if raw.granted { Origin::Granted } else { Origin::Paid },
+        balance,
+        reserved: 0,
+        priority: raw.priority,
+        valid_from,
+        valid_to,
+        scope: (scope != BucketScope::default()).then(|| Box::new(scope)),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write;
+
+    use super::*;
+
+    fn file(text: &str) -> tempfile::NamedTempFile {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        file
+    }
+
+    #[test]
+    fn accounts_are_read_with_their_buckets() {
+        let file = file(concat!(
+            r#"{"account":1,"currency":"EUR","buckets":[{"id":"main","unit":"EUR","amount":"10.00"},"#,
+            r#"{"id":"data","unit":"octet","amount":"5 GiB","priority":10,"services":["data"],"granted":true}]}"#,
+            "\n# a comment\n\n",
+            r#"{"account":2,"currency":"EUR","credit_limit":"80.00","spent":"12.50"}"#,
+        ));
+        let accounts = read_accounts(&[file.path().to_owned()], |_| Ok(())).unwrap();
+        assert_eq!(accounts.len(), 2);
+        assert_eq!(accounts[0].buckets[1].balance, 5 << 30);
+        assert_eq!(accounts[1].credit.unwrap().spent.to_string(), "12.50");
+    }
+
+    #[test]
+    fn what_is_wrong_with_a_tariff_is_named_with_its_line() {
+        let tariff = file(
+            "tariff: t\nversion: 1\ncurrency: EUX\nprices:\n  - id: data\n    measure: octets\n    rate: 0.02 / MiB\n",
+        );
+        let errors = read_tariffs(&[tariff.path().to_owned()], |_| Ok(())).unwrap_err();
+        let places: Vec<_> = errors.shown.iter().map(|error| (error.line, error.reason.split(':').next())).collect();
+        assert_eq!(places, [(3, Some("currency")), (6, Some("prices[0].measure"))], "{errors}");
+        let broken = file("tariff: t\nversion: one\n");
+        assert_eq!(read_tariffs(&[broken.path().to_owned()], |_| Ok(())).unwrap_err().shown[0].line, 2);
+    }
+
+    #[test]
+    fn cycle_counters_are_read_and_checked() {
+        let account = |counters: &str| format!(r#"{{"account":1,"currency":"EUR","counters":[{counters}]}}"#);
+        let good = r#"{"id":"voice","unit":"second","used":"42 min","cycle_start":1793491200,"cycle_end":1796083200}"#;
+        let accounts = read_accounts(&[file(&account(good)).path().to_owned()], |_| Ok(())).unwrap();
+        let counter = Counter {
+            id: CounterId::new("voice"),
+            unit: Unit::Second,
+            used: 2520,
+            cycle_start: Timestamp::from_seconds(1_793_491_200),
+            cycle_end: Timestamp::from_seconds(1_796_083_200),
+        };
+        assert_eq!(*accounts[0].counters, [counter]);
+        for (counters, reason) in [
+            (format!("{good},{good}"), "counters[1]: the account has two counters 'voice'"),
+            (good.replace("42 min", "-1"), "counters[0]: used: '-1' is no quantity"),
+            (good.replace("second", "EUR"), "counters[0]: unit: 'EUR' is no unit of a counter"),
+            (good.replace("1796083200", "1793491200"), "counters[0]: cycle_end: must be later than cycle_start"),
+            (good.replace("voice", ""), "counters[0]: id: a counter's id has 1 to 64 characters"),
+            (good.replace(r#","cycle_end":1796083200"#, ""), "missing field `cycle_end`"),
+        ] {
+            let errors = read_accounts(&[file(&account(&counters)).path().to_owned()], |_| Ok(())).unwrap_err();
+            assert!(errors.shown[0].reason.starts_with(reason), "{}", errors.shown[0]);
+            assert_eq!(errors.shown[0].line, 1);
+        }
+    }
+
+    #[test]
+    fn every_bad_line_is_named() {
+        let file = file(concat!(
+            r#"{"account":1,"currency":"EUR"}"#,
+            "\n",
+            r#"{"account":1,"currency":"EUR"}"#,
+            "\n",
+            r#"{"account":2,"currency":"EUX"}"#,
+            "\n",
+            r#"{"account":3,"currency":"EUR","buckets":[{"id":"m","unit":"EUR","amount":"1.0000001"}]}"#,
+            "\n",
+            r#"{"account":4,"currency":"EUR","colour":"red"}"#,
+            "\n",
+            "nonsense\n",
+        ));
+        let errors = read_accounts(&[file.path().to_owned()], |_| Ok(())).unwrap_err();
+        let lines: Vec<usize> = errors.shown.iter().map(|error| error.line).collect();
+        assert_eq!(lines, [2, 3, 4, 5, 6]);
+        assert!(errors.shown[2].reason.contains("more than 6 decimals"), "{}", errors.shown[2]);
+        assert!(errors.shown[3].reason.contains("colour"), "{}", errors.shown[3]);
+    }
+
+    #[test]
+    fn a_subscriber_needs_its_account_and_tariff() {
+        let file = file(concat!(
+            r#"{"subscriber":1,"account":1,"tariff":"start","identifiers":["msisdn-491701234567","imsi-262010000000001"]}"#,
+            "\n",
+            r#"{"subscriber":2,"account":9,"tariff":"start","identifiers":["msisdn-491701234568"]}"#,
+            "\n",
+            r#"{"subscriber":3,"account":1,"tariff":"none","identifiers":["msisdn-491701234569"]}"#,
+            "\n",
+            r#"{"subscriber":4,"account":1,"tariff":"start","identifiers":["msisdn-491701234567"]}"#,
+        ));
+        let errors = read_subscribers(
+            &[file.path().to_owned()],
+            |tariff| tariff.as_str() == "start",
+            |account| (account.get() == 1).then(|| GroupId::new(1)),
+            |_| Ok(()),
+        )
+        .unwrap_err();
+        let lines: Vec<usize> = errors.shown.iter().map(|error| error.line).collect();
+        assert_eq!(lines, [2, 3, 4]);
+    }
+}

@@ -1,0 +1,34 @@
+//! `ocs`: the process in which all parts meet. Configuration, clock, wiring, telemetry, command line.
+//!
+//! [`charging`] is the one use case; [`app`] composes front ends, store and export around it; the rest is what people run.
+//! Absent on purpose: pricing (rating-engine), wire formats (diameter), octets on disk (balance-store).
+
+pub mod app;
+pub mod archive;
+pub mod audit;
+pub mod catalogue;
+pub mod charging;
+pub mod cli;
+mod clients;
+pub mod clock;
+pub mod commands;
+pub mod config;
+pub mod demo;
+pub mod directory;
+pub mod disk;
+pub mod doors;
+pub mod edge;
+pub mod ending;
+pub mod feed;
+pub mod files;
+pub mod grpc;
+pub mod gy;
+pub mod import;
+mod lines;
+pub mod operations;
+mod replay;
+pub mod setup;
+pub mod store;
+pub mod tail;
+pub mod telemetry;
+pub mod traffic;

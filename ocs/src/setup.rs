@@ -1,0 +1,285 @@
+//! Filling a data folder: imports and demo data, through the same log as everything else.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use balance_store::records::Owner;
+use rating_engine::account::{Account, Subscriber};
+use rating_engine::command::{Mutation, MutationOutcome};
+use rating_engine::ids::{AccountId, GroupId, Lsn, SubscriberId, TariffName};
+use rating_engine::shards::Shards;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::demo;
+use crate::directory::Directory;
+use crate::import::{SubscriberRecord, TariffRecord};
+use crate::store::{self, Catalogue, Loaded, OpenError, Running, because};
+use crate::telemetry::Telemetry;
+
+/// Entries that may wait for the disk while a folder is being filled, octets.
+const PENDING_OCTETS_MAX: u64 = 8 << 20;
+
+/// What was written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Tariff versions.
+    pub tariffs: u64,
+    /// Accounts.
+    pub accounts: u64,
+    /// Accounts that were there already and were left alone.
+    pub accounts_there: u64,
+    /// Subscribers.
+    pub subscribers: u64,
+}
+
+/// Whether a folder has all demo data for so many subscribers already.
+///
+/// # Errors
+/// When the demo catalogue cannot be read.
+pub fn has_demo(loaded: &Loaded, subscribers: u64) -> Result<bool, OpenError> {
+    for source in demo::TARIFFS {
+        let version = crate::catalogue::parse(source).map_err(because("demo tariff"))?;
+        if loaded.store.catalogue.get(version.name(), version.version()).is_none() {
+            return Ok(false);
+        }
+    }
+    let is_there = |record: &SubscriberRecord| {
+        let (id, tenant) = (record.subscriber.id, record.subscriber.tenant);
+        let points = |identifier| loaded.directory.find(tenant, identifier).is_some_and(|(owner, _)| owner == id);
+        record.identifiers.iter().all(points)
+            && loaded.shards.with(record.subscriber.group, |shard| shard.subscriber(id) == Some(&record.subscriber))
+    };
+    Ok((1..=subscribers).filter_map(demo::subscriber).all(|(_, record)| is_there(&record)))
+}
+
+/// What is in a data folder, asked before anything is written to it. Every answer is for people.
+#[derive(Clone, Copy, Debug)]
+pub struct There<'a> {
+    catalogue: &'a Catalogue,
+    shards: &'a Shards,
+    directory: &'a Directory,
+}
+
+impl<'a> There<'a> {
+    /// What was loaded.
+    pub fn of(loaded: &'a Loaded) -> Self {
+        Self { catalogue: &loaded.store.catalogue, shards: &loaded.shards, directory: &loaded.directory }
+    }
+
+    /// Whether there is a tariff of this name.
+    pub fn knows_tariff(&self, name: &TariffName) -> bool {
+        self.catalogue.0.lock().keys().any(|(known, _)| known == name)
+    }
+
+    /// The charging group of an account, looked up by its number over all groups.
+    pub fn group_of(&self, account: AccountId) -> Option<GroupId> {
+        let group = self.directory.group_of(account);
+        self.shards.with(group, |shard| shard.account(account).map(|account| account.group))
+    }
+
+    /// A subscriber, looked up by its number over all groups; `likely` is looked into first.
+    fn subscriber(&self, id: SubscriberId, likely: GroupId) -> Option<Subscriber> {
+        let likely = self.shards.index(likely);
+        let mut indices = std::iter::once(likely).chain((0..self.shards.len()).filter(|index| *index != likely));
+        indices.find_map(|index| self.shards.with_index(index, |shard| shard.subscriber(id).cloned()).0)
+    }
+
+    /// Whether a tariff version is there already.
+    ///
+    /// # Errors
+    /// When it is there with other content.
+    pub fn has_tariff(&self, record: &TariffRecord) -> Result<bool, String> {
+        let (name, version) = (record.version.name(), record.version.version());
+        match self.catalogue.get(name, version) {
+            Some(there) if there.content_hash() == record.version.content_hash() => Ok(true),
+            Some(_) => Err(format!(
+                "tariff {name} version {version} is there with other content; versions are immutable: raise the number"
+            )),
+            None => Ok(false),
+        }
+    }
+
+    /// Whether an account is there already.
+    ///
+    /// # Errors
+    /// When it is there in another charging group, or what it would hold does not fit.
+    pub fn has_account(&self, account: &Account) -> Result<bool, String> {
+        let (id, group) = (account.id, account.group);
+        match self.group_of(id) {
+            Some(there) if there == group => Ok(true),
+            Some(there) => Err(format!(
+                "account {id} is there in charging group {there}, not in {group}; an account keeps its group: say \
+                 \"group\": {there}"
+            )),
+            None if account.clone().open_totals().is_none() => Err(format!("account {id}: what it holds does not fit")),
+            None => Ok(false),
+        }
+    }
+
+    /// Whether a subscriber is there already, as the record has it and with all its identifiers.
+    ///
+    /// # Errors
+    /// When it is there in another charging group or tenant, or an identifier belongs to another subscriber.
+    pub fn has_subscriber(&self, record: &SubscriberRecord) -> Result<bool, String> {
+        let SubscriberRecord { subscriber, identifiers } = record;
+        let (id, tenant, group) = (subscriber.id, subscriber.tenant, subscriber.group);
+        let mut points = true;
+        for identifier in identifiers {
+            match self.directory.find(tenant, identifier) {
+                Some((other, _)) if other != id => {
+                    return Err(format!("subscriber {id}: {identifier} belongs to subscriber {other}"));
+                }
+                found => points &= found.is_some(),
+            }
+        }
+        let Some(there) = self.subscriber(id, group) else { return Ok(false) };
+        if (there.group, there.tenant) != (group, tenant) {
+            // Its other identifiers and its open sessions would stay behind.
+            return Err(format!(
+                "subscriber {id} is there with account {} of charging group {}, tenant {}, and cannot move to account \
+                 {} of group {group}, tenant {tenant}; give it an account of its group, or make a new subscriber with \
+                 identifiers of its own",
+                there.account, there.group, there.tenant, subscriber.account
+            ));
+        }
+        Ok(points && there == *subscriber)
+    }
+}
+
+/// A data folder being filled; nobody is served.
+pub struct Filling {
+    running: Running,
+    clock: Arc<Clock>,
+    /// What is written so far.
+    pub written: Written,
+}
+
+impl Filling {
+    /// Over a folder that is loaded already.
+    ///
+    /// # Errors
+    /// When the system gives no thread.
+    pub fn over(config: &Config, loaded: Loaded, clock: Arc<Clock>) -> Result<Self, OpenError> {
+        let failed: balance_store::FailureHook = Arc::new(|error| {
+            eprintln!("ocs: the store failed: {error}");
+            crate::ending::store_failed();
+        });
+        let running = store::run(config, loaded, clock.clone(), Arc::new(Telemetry::new()), failed)?;
+        Ok(Self { running, clock, written: Written::default() })
+    }
+
+    /// What is being filled.
+    pub fn running(&self) -> &Running {
+        &self.running
+    }
+
+    fn there(&self) -> There<'_> {
+        let charging = &self.running.charging;
+        There { catalogue: &self.running.store.catalogue, shards: &charging.shards, directory: &charging.directory }
+    }
+
+    /// Publishes a tariff version.
+    ///
+    /// # Errors
+    /// When a version of this name and number is there with other content.
+    pub fn tariff(&mut self, record: &TariffRecord) -> Result<(), OpenError> {
+        if self.there().has_tariff(record).map_err(OpenError)? {
+            return Ok(());
+        }
+        let (name, version) = (record.version.name(), record.version.version());
+        let charging = &self.running.charging;
+        self.running.store.edge.publish(&charging.journal, self.clock.now(), name, version, &record.source);
+        self.running.store.catalogue.insert(record.version.clone());
+        charging.tariffs.store(Arc::new(self.running.store.catalogue.in_force()));
+        self.written.tariffs += 1;
+        Ok(())
+    }
+
+    /// Opens an account, unless it is there.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is there in another charging group.
+    pub fn account(&mut self, account: Account) -> Result<(), OpenError> {
+        self.wait_for_room();
+        if self.there().has_account(&account).map_err(OpenError)? {
+            self.written.accounts_there += 1;
+            return Ok(());
+        }
+        let (id, group) = (account.id, account.group);
+        let charging = &self.running.charging;
+        let done = charging.mutate(group, Mutation::OpenAccount(Box::new(account)), self.clock.now());
+        match &*done.outcome {
+            MutationOutcome::Done { .. } => {
+                charging.directory.group_account(id, group);
+                self.written.accounts += 1;
+                Ok(())
+            }
+            MutationOutcome::Refused(refusal) => Err(OpenError(format!("account {id}: {refusal:?}"))),
+        }
+    }
+
+    /// Makes or replaces a subscriber and points its identifiers at it.
+    ///
+    /// # Errors
+    /// When it cannot be made, would move to another charging group, or an identifier belongs to another subscriber.
+    pub fn subscriber(&mut self, record: SubscriberRecord) -> Result<(), OpenError> {
+        self.wait_for_room();
+        if self.there().has_subscriber(&record).map_err(OpenError)? {
+            return Ok(());
+        }
+        let SubscriberRecord { subscriber, identifiers } = record;
+        let (id, tenant, owner) = (subscriber.id, subscriber.tenant, Owner::of(&subscriber));
+        let charging = &self.running.charging;
+        let now = self.clock.now();
+        let done = charging.mutate(owner.group, Mutation::PutSubscriber(subscriber), now);
+        if let MutationOutcome::Refused(refusal) = &*done.outcome {
+            return Err(OpenError(format!("subscriber {id}: {refusal:?}")));
+        }
+        for identifier in identifiers {
+            if charging.directory.find(tenant, &identifier).is_none() {
+                self.running.store.edge.point(&charging.journal, now, tenant, &identifier, owner);
+                charging.directory.point(tenant, identifier, (owner.subscriber, owner.group));
+            }
+        }
+        self.written.subscribers += 1;
+        Ok(())
+    }
+
+    /// Fills a folder with demo data.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn demo(&mut self, subscribers: u64, mut progress: impl FnMut(u64)) -> Result<(), OpenError> {
+        for source in demo::TARIFFS {
+            let version = crate::catalogue::parse(source).map_err(because("demo tariff"))?;
+            self.tariff(&TariffRecord { version, source: source.into() })?;
+        }
+        for number in 1..=subscribers {
+            if let Some((account, subscriber)) = demo::subscriber(number) {
+                self.account(account)?;
+                self.subscriber(subscriber)?;
+            }
+            progress(number);
+        }
+        Ok(())
+    }
+
+    fn wait_for_room(&self) {
+        let journal = &self.running.charging.journal;
+        while journal.pending_octets() > PENDING_OCTETS_MAX || (journal.is_saturated() && !journal.has_failed()) {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+
+    /// The last entry written.
+    pub fn last(&self) -> Lsn {
+        self.running.charging.journal.appended_lsn()
+    }
+
+    /// Makes everything durable and closes the folder.
+    pub fn finish(self) -> Written {
+        self.running.shutdown();
+        self.written
+    }
+}

@@ -1,0 +1,79 @@
+//! What a person does with the program: imports the documented examples, looks, moves the clock, pays in, reads metrics.
+
+#![cfg(test)]
+#![allow(clippy::wildcard_enum_match_arm, reason = "tests")]
+
+#[allow(dead_code, reason = "each test file uses its part of it")]
+mod campaign;
+
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use campaign::server::{PROGRAM, Server};
+
+fn example(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples").join(name)
+}
+
+fn text(output: &Output) -> String {
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+/// `ocs ARGUMENTS` against the server.
+fn ask(server: &Server, arguments: &[&str]) -> String {
+    let mut command = Command::new(PROGRAM);
+    command.args(arguments).env("OCS_SERVER", format!("http://{}", server.grpc));
+    text(&command.output().unwrap())
+}
+
+fn metrics(server: &Server) -> String {
+    let mut stream = TcpStream::connect(server.metrics).unwrap();
+    stream.write_all(b"GET /metrics HTTP/1.1\r\nHost: ocs\r\nConnection: close\r\n\r\n").unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+#[test]
+fn the_documented_examples_are_imported_shown_and_charged_by_a_clock_that_never_goes_back() {
+    let mut server = Server::new(1, &["--clock", "manual"]);
+    let mut import = Command::new(PROGRAM);
+    import.args(["import", "--data"]).arg(server.data()).arg("--tariffs").arg(example("tariff.yaml"));
+    import.arg("--accounts").arg(example("accounts.jsonl")).arg("--subscribers").arg(example("subscribers.jsonl"));
+    let imported = text(&import.output().unwrap());
+    assert!(imported.starts_with("imported 1 tariffs, 2 accounts (0 were there), 2 subscribers"), "{imported}");
+
+    server.restart();
+    let shown = ask(&server, &["account", "show", "imsi-001010000000002"]);
+    let counter = shown.lines().find(|line| line.starts_with("voice ")).unwrap_or_else(|| panic!("{shown}"));
+    let words: Vec<&str> = counter.split_whitespace().collect();
+    assert_eq!(words, ["voice", "2520", "s", "2026-11-01T00:00:00.000Z", "2026-12-01T00:00:00.000Z"]);
+
+    let moved = ask(&server, &["clock", "advance", "31536000"]);
+    let balance = ask(&server, &["account", "topup", "1001", "--amount", "5.00", "--key", "k1"]);
+    assert!(balance.starts_with("account 1001: balance 15.00 EUR"), "{balance}");
+    let said = metrics(&server);
+    for line in [
+        r#"ocs_grpc_calls_total{method="/ocs.operator.v1.Accounts/TopUp",code="ok"} 1"#,
+        r#"ocs_grpc_calls_total{method="/ocs.operator.v1.Clock/AdvanceTime",code="ok"} 1"#,
+        "ocs_cdr_streams_open 0",
+    ] {
+        assert!(said.contains(line), "{line} is not in:\n{said}");
+    }
+
+    server.kill();
+    server.restart();
+    assert!(ask(&server, &["clock", "get"]) >= moved, "after kill -9");
+    server.ask_to_stop();
+    server.stopped();
+    server.restart();
+    assert!(ask(&server, &["clock", "get"]) >= moved, "after an end in good order");
+    let kept = ask(&server, &["account", "show", "msisdn-491701234567", "-o", "json"]);
+    assert!(kept.contains("\"balance\": \"15.00\""), "{kept}");
+    server.ask_to_stop();
+    server.stopped();
+    assert_eq!(server.audit()["accounts"], 3);
+}

@@ -1,0 +1,42 @@
+#!/bin/sh
+# Installs what the peer tests need and this machine lacks: tshark, freeDiameter, openssl, strace and python3-venv with apt (as
+# root only), python-diameter into target/peers-venv with pip. Says what is missing and goes on: a test that needs it skips
+# itself. What is there in the end stands in target/peers-installed, a name a line. PEERS_NO_INSTALL=1 only looks.
+root="$(cd "$(dirname "$0")/../../.." && pwd)"
+venv="$root/target/peers-venv"
+have() { command -v "$1" >/dev/null 2>&1; }
+missing=""
+have tshark && have text2pcap || missing="$missing tshark"
+have freeDiameterd || missing="$missing freediameterd freediameter-extensions"
+have openssl || missing="$missing openssl"
+have strace || missing="$missing strace"
+have python3 && python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
+if [ -n "$missing" ] && [ -z "$PEERS_NO_INSTALL" ] && have apt-get && [ "$(id -u)" = 0 ]; then
+    export DEBIAN_FRONTEND=noninteractive
+    # shellcheck disable=SC2086 # one word a package
+    { timeout 120 apt-get update -q && timeout 300 apt-get install -y -q --no-install-recommends $missing; } >&2 ||
+        echo "setup.sh: apt-get could not install:$missing" >&2
+    # The package may start a service; the tests run their own.
+    have systemctl && systemctl disable --now freediameterd >/dev/null 2>&1
+elif [ -n "$missing" ]; then
+    echo "setup.sh: not installed:$missing" >&2
+fi
+if ! "$venv/bin/python" -c 'import diameter' 2>/dev/null; then
+    if [ -n "$PEERS_NO_INSTALL" ]; then
+        echo "setup.sh: not installed: python-diameter" >&2
+    else
+        { mkdir -p "$root/target" && python3 -m venv "$venv" &&
+            timeout 180 "$venv/bin/pip" install -q --disable-pip-version-check 'python-diameter>=0.8,<1'; } >&2 ||
+            echo "setup.sh: pip could not install python-diameter" >&2
+    fi
+fi
+mkdir -p "$root/target"
+{
+    have tshark && have text2pcap && echo tshark
+    have freeDiameterd && echo freediameter
+    have openssl && echo openssl
+    have strace && echo strace
+    "$venv/bin/python" -c 'import diameter' 2>/dev/null && echo python-diameter
+    true
+} >"$root/target/peers-installed.$$" && mv "$root/target/peers-installed.$$" "$root/target/peers-installed"
+exit 0
