@@ -264,6 +264,8 @@ fn defects() {
         popular = popular.add(AvpCode::SUBSCRIPTION_ID, &unhex(&id));
     }
     let long_session = "a".repeat(256);
+    let stray = "000001bb 40000014 000001bc 40000009 31000000";
+    let digits = "000001bf 40000010 00000000 00000001";
     let rows: Vec<(&str, Parts, u32, String)> = vec![
         ("no Session-Id", p().without(AvpCode::SESSION_ID), 5005, "00000107 40000008".into()),
         ("no Origin-Host", p().without(AvpCode::ORIGIN_HOST), 5005, "00000108 40000008".into()),
@@ -283,6 +285,39 @@ fn defects() {
         (
             "Subscription-Id without a type",
             p().set(AvpCode::SUBSCRIPTION_ID, &unhex("000001bc 40000009 31000000")),
+            5005,
+            "000001c2 4000000c 00000000".into(),
+        ),
+        (
+            "half a Subscription-Id in a whole one",
+            p().set(
+                AvpCode::SUBSCRIPTION_ID,
+                &unhex(&format!("000001c2 4000000c 00000000 000001bc 40000009 31000000 {stray}")),
+            ),
+            5005,
+            "000001c2 4000000c 00000000".into(),
+        ),
+        (
+            "half a Subscription-Id in what is asked",
+            p().mscc(&format!("000001b5 4000001c {stray}")),
+            5005,
+            "000001c2 4000000c 00000000".into(),
+        ),
+        (
+            "half a Subscription-Id in what was used",
+            p().mscc(&format!("000001be 4000001c {stray}")),
+            5005,
+            "000001c2 4000000c 00000000".into(),
+        ),
+        (
+            "half a Subscription-Id in money",
+            p().mscc(&format!("000001b5 4000003c 0000019d 40000034 000001bd 40000018 {digits} {stray}")),
+            5005,
+            "000001c2 4000000c 00000000".into(),
+        ),
+        (
+            "half a Subscription-Id in a unit value",
+            p().mscc(&format!("000001b5 4000003c 0000019d 40000034 000001bd 4000002c {digits} {stray}")),
             5005,
             "000001c2 4000000c 00000000".into(),
         ),

@@ -308,7 +308,7 @@ impl Cca {
                 AvpCode::RESULT_CODE => cca.result = avp.u32()?,
                 AvpCode::CC_REQUEST_TYPE => cca.request_type = avp.u32()?,
                 AvpCode::CC_REQUEST_NUMBER => cca.number = avp.u32()?,
-                AvpCode::COST_INFORMATION => cca.cost = Some(read_money(&avp)?),
+                AvpCode::COST_INFORMATION => cca.cost = Some(read_money(&avp, &mut true)?),
                 AvpCode::CHECK_BALANCE_RESULT => cca.check_balance = Some(avp.u32()?),
                 AvpCode::ERROR_MESSAGE => cca.error = Some(avp.utf8()?.to_owned()),
                 AvpCode::FAILED_AVP => cca.failed = Some(avp.data.to_vec()),
@@ -349,7 +349,7 @@ impl ServiceAnswer {
             AvpCode::GRANTED_SERVICE_UNIT => {
                 let units = self.granted.get_or_insert_default();
                 for member in avp.grouped()? {
-                    read_member(units, &member?)?;
+                    read_member(units, &member?, &mut true)?;
                 }
             }
             AvpCode::VALIDITY_TIME => self.validity_seconds = Some(avp.u32()?),

@@ -521,7 +521,7 @@ fn read(
         let is = |code| matches!(code, AvpCode::SUBSCRIPTION_ID | AvpCode::SUBSCRIPTION_ID_EXTENSION);
         for avp in fields.identifiers.each(is) {
             if avp.code == AvpCode::SUBSCRIPTION_ID {
-                service::read_subscription(identifiers, &avp)?;
+                service::read_subscription(identifiers, &avp, is_counted)?;
             } else {
                 service::read_subscription_extension(identifiers, &avp)?;
             }
@@ -678,7 +678,7 @@ impl<'a> UnitParts<'a> {
                 AvpCode::TARIFF_CHANGE_USAGE => once(&mut change, avp)?,
                 AvpCode::REFUND_INFORMATION => once(&mut refund, avp)?,
                 AvpCode::QOS_INFORMATION => once(&mut qos, avp)?,
-                AvpCode::USED_SERVICE_UNIT => read_used(&mut used, &avp)?,
+                AvpCode::USED_SERVICE_UNIT => read_used(&mut used, &avp, &mut self.is_counted)?,
                 AvpCode::SERVICE_IDENTIFIER => {
                     if services.len() >= SERVICE_IDS_MAX {
                         let hint = "16 service identifiers are the most in one MSCC";
@@ -706,7 +706,8 @@ impl<'a> UnitParts<'a> {
             services.dedup();
         }
         let key = ServiceKey { rating_group, services: services.into() };
-        Ok(ServiceRequest { key, requested: read_requested(requested)?, used: reported(used) })
+        let requested = read_requested(requested, &mut self.is_counted)?;
+        Ok(ServiceRequest { key, requested, used: reported(used) })
     }
 
     /// The service at command level, if there is one.
@@ -714,7 +715,7 @@ impl<'a> UnitParts<'a> {
         self.is_counted = true;
         let mut used = Vec::new();
         for avp in fields.used.each(|code| code == AvpCode::USED_SERVICE_UNIT) {
-            read_used(&mut used, &avp)?;
+            read_used(&mut used, &avp, &mut self.is_counted)?;
         }
         self.requested = fields.requested;
         if !event && fields.requested.is_none() && used.is_empty() {
@@ -723,7 +724,8 @@ impl<'a> UnitParts<'a> {
         let service = fields.service_identifier.map(|avp| avp.u32().map(ServiceId::new)).transpose()?;
         let key = ServiceKey { rating_group: None, services: service.into_iter().collect() };
         self.services = 1;
-        Ok(vec![ServiceRequest { key, requested: read_requested(fields.requested)?, used: reported(used) }])
+        let requested = read_requested(fields.requested, &mut self.is_counted)?;
+        Ok(vec![ServiceRequest { key, requested, used: reported(used) }])
     }
 
     fn note_refund(&mut self, refund: Avp<'a>) {
@@ -736,18 +738,18 @@ impl<'a> UnitParts<'a> {
 }
 
 /// Requested-Service-Unit (RFC 8506 8.18). Less than no money cannot be asked for.
-fn read_requested(group: Option<Avp<'_>>) -> Result<Requested, GyError> {
+fn read_requested(group: Option<Avp<'_>>, is_counted: &mut bool) -> Result<Requested, GyError> {
     let Some(group) = group else { return Ok(Requested::Nothing) };
     let mut units = Units::default();
     for avp in group.grouped()? {
-        read_member(&mut units, &avp?)?;
+        read_member(&mut units, &avp?, is_counted)?;
     }
     reject_negative(&group, &units)?;
     Ok(if units.is_empty() { Requested::Any } else { Requested::Units(units) })
 }
 
 /// Used-Service-Unit (RFC 8506 8.19).
-fn read_used(used: &mut Vec<Used>, group: &Avp<'_>) -> Result<(), GyError> {
+fn read_used(used: &mut Vec<Used>, group: &Avp<'_>, is_counted: &mut bool) -> Result<(), GyError> {
     if used.len() >= REPORTS_MAX {
         return Err(GyError::hinted(occurs_too_often(group), "32 reports are the most of one service"));
     }
@@ -758,9 +760,7 @@ fn read_used(used: &mut Vec<Used>, group: &Avp<'_>) -> Result<(), GyError> {
         match avp.code {
             AvpCode::TARIFF_CHANGE_USAGE => once(&mut change, avp)?,
             AvpCode::REPORTING_REASON => once(&mut reason, avp)?,
-            _ => {
-                read_member(&mut units, &avp)?;
-            }
+            _ => read_member(&mut units, &avp, is_counted)?,
         }
     }
     reject_negative(group, &units)?;

@@ -48,7 +48,8 @@ impl Circumstances {
                 AvpCode::USER_EQUIPMENT_INFO | AvpCode::USER_EQUIPMENT_INFO_EXTENSION => {
                     read_equipment(&mut self.equipment, &avp)?;
                 }
-                AvpCode::SUBSCRIPTION_ID if identifiers => read_subscription(&mut self.identifiers, &avp)?,
+                // The grammar does not look into Service-Information.
+                AvpCode::SUBSCRIPTION_ID if identifiers => read_subscription(&mut self.identifiers, &avp, &mut true)?,
                 AvpCode::SUBSCRIPTION_ID_EXTENSION if identifiers => {
                     read_subscription_extension(&mut self.identifiers, &avp)?;
                 }
@@ -97,14 +98,19 @@ pub(super) const fn is_misplaced(code: AvpCode) -> bool {
 
 /// Subscription-Id (RFC 8506 8.46). Types that are not known and empty data are skipped: a device without a number
 /// has an empty one.
-pub(super) fn read_subscription(identifiers: &mut Vec<Identifier>, group: &Avp<'_>) -> Result<(), DecodeError> {
+/// `is_counted` becomes false when something else is in it: what that may be, only the grammar looks at.
+pub(super) fn read_subscription(
+    identifiers: &mut Vec<Identifier>,
+    group: &Avp<'_>,
+    is_counted: &mut bool,
+) -> Result<(), DecodeError> {
     let (mut kind, mut data) = (None, None);
     for avp in group.grouped()? {
         let avp = avp?;
         match avp.code {
             AvpCode::SUBSCRIPTION_ID_TYPE => once(&mut kind, avp)?,
             AvpCode::SUBSCRIPTION_ID_DATA => once(&mut data, avp)?,
-            _ => {}
+            _ => *is_counted = false,
         }
     }
     let kind = need(&kind, AvpCode::SUBSCRIPTION_ID_TYPE)?.u32()?;

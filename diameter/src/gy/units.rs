@@ -43,8 +43,9 @@ pub(super) fn occurs_too_often(avp: &Avp<'_>) -> DecodeError {
     DecodeError::AvpOccursTooManyTimes { avp: OwnedAvp::from(avp) }
 }
 
-/// Takes over a member of one of the Service-Unit groups; `false` when it is no unit.
-pub(super) fn read_member(units: &mut Units, avp: &Avp<'_>) -> Result<bool, DecodeError> {
+/// Takes over a member of one of the Service-Unit groups. `is_counted` becomes false when something is no unit, nor part
+/// of one: what that may be, only the grammar looks at.
+pub(super) fn read_member(units: &mut Units, avp: &Avp<'_>, is_counted: &mut bool) -> Result<(), DecodeError> {
     let (place, count) = match avp.code {
         AvpCode::CC_TIME => (&mut units.seconds, u64::from(avp.u32()?)),
         AvpCode::CC_TOTAL_OCTETS => (&mut units.total_octets, avp.u64()?),
@@ -55,27 +56,31 @@ pub(super) fn read_member(units: &mut Units, avp: &Avp<'_>) -> Result<bool, Deco
             if units.money.is_some() {
                 return Err(occurs_too_often(avp));
             }
-            units.money = Some(read_money(avp)?);
-            return Ok(true);
+            units.money = Some(read_money(avp, is_counted)?);
+            return Ok(());
         }
-        _ => return Ok(false),
+        _ => {
+            *is_counted = false;
+            return Ok(());
+        }
     };
     if place.is_some() {
         return Err(occurs_too_often(avp));
     }
     *place = Some(count);
-    Ok(true)
+    Ok(())
 }
 
-/// CC-Money, Cost-Information, Remaining-Balance: {Unit-Value} [Currency-Code] (RFC 8506 8.22).
-pub(super) fn read_money(group: &Avp<'_>) -> Result<MoneyUnits, DecodeError> {
+/// CC-Money, Cost-Information, Remaining-Balance: {Unit-Value} [Currency-Code] (RFC 8506 8.22). `is_counted` as in
+/// [`read_member`].
+pub(super) fn read_money(group: &Avp<'_>, is_counted: &mut bool) -> Result<MoneyUnits, DecodeError> {
     let (mut value, mut currency) = (None, None);
     for avp in group.grouped()? {
         let avp = avp?;
         match avp.code {
             AvpCode::UNIT_VALUE => once(&mut value, avp)?,
             AvpCode::CURRENCY_CODE => once(&mut currency, avp)?,
-            _ => {}
+            _ => *is_counted = false,
         }
     }
     let value = need(&value, AvpCode::UNIT_VALUE)?;
@@ -85,7 +90,7 @@ pub(super) fn read_money(group: &Avp<'_>) -> Result<MoneyUnits, DecodeError> {
         match avp.code {
             AvpCode::VALUE_DIGITS => once(&mut digits, avp)?,
             AvpCode::EXPONENT => once(&mut exponent, avp)?,
-            _ => {}
+            _ => *is_counted = false,
         }
     }
     let digits = need(&digits, AvpCode::VALUE_DIGITS)?.i64()?;
