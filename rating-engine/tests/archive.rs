@@ -186,6 +186,26 @@ fn a_refund_wants_its_original_and_the_original_is_stored_anew_before_it_leaves(
     assert_eq!(shard.balance(), opening);
 }
 
+/// A refund under the name of one archived event for another needs both at once, however little room there is.
+#[test]
+fn two_that_one_command_needs_come_back_together() {
+    let mut shard = Logged::new(Limits { ended_sessions_max: 1, ..limits() });
+    let records = ["a", "b"].map(|name| {
+        assert!(!is_refused(&shard.debit(0, name)));
+        let record = shard.swept(name);
+        assert_eq!(shard.archive(), 1);
+        record
+    });
+    let refund = command(5, 1, "b", 1, Action::Refund { original: id("a"), services: Vec::new() });
+    for name in ["b", "a"] {
+        assert_eq!(shard.world.shard.wants(&refund).map(|it| it.id.clone()), Some(id(name)));
+        let (session, lsn) = records.iter().find(|(session, _)| session.id == id(name)).unwrap().clone();
+        assert!(shard.world.shard.recall(session, lsn));
+    }
+    assert!(shard.world.shard.wants(&refund).is_none());
+    assert!(!is_refused(&shard.apply(refund)));
+}
+
 #[test]
 fn an_archived_session_is_forgotten_in_time_and_its_going_is_stored() {
     let mut shard = Logged::new(limits());

@@ -162,7 +162,8 @@ impl Shard {
             return false;
         }
         let Some(archived) = self.archived.remove(&session.id) else { return false };
-        for _ in 0..ROOM_TRIES_MAX {
+        // Never the one that came back last: a command may need two, and putting one away for the other would never end.
+        for _ in 0..ROOM_TRIES_MAX.min(self.ended.again.len().saturating_sub(1)) {
             if self.ended_sessions() < self.limits.ended_sessions_max {
                 break;
             }
