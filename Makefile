@@ -21,9 +21,9 @@ build: setup ## Build target/release/ocs
 demo: build ## Real Gy traffic against ten thousand subscribers, audited
 	deploy/demo.sh $(DEMO_SECONDS) $(DEMO_SUBSCRIBERS)
 
-test: setup ## All tests, seeded and bounded
+test: setup ## All tests, seeded and bounded; PROPTEST_RNG_SEED=N makes other cases
 	@echo "==> building and running all tests (a first build takes a few minutes)" >&2
-	cargo test --locked --workspace
+	PROPTEST_RNG_SEED=$${PROPTEST_RNG_SEED:-1} cargo test --locked --workspace
 
 lint: ## Format and lint checks, of the .proto files too
 	@deploy/setup.sh lint

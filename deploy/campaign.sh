@@ -7,6 +7,7 @@
 #   CAMPAIGN_ONLY="faults crash" ...           only these: laws model gy store store-fuzz diameter-fuzz faults crash repeats
 #   CAMPAIGN_SEED=7 ...                        another beginning (1)
 #   CAMPAIGN_PROFILE=dev ...                   another cargo profile (release)
+#   CAMPAIGN_JOBS=2 ...                        so many campaigns side by side (1); each takes one core, more or less
 set -uo pipefail
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
@@ -15,25 +16,32 @@ seconds="${CAMPAIGN_SECONDS:-}"
 seed="${CAMPAIGN_SEED:-1}"
 only="${CAMPAIGN_ONLY:-}"
 profile="${CAMPAIGN_PROFILE:-release}"
+jobs="${CAMPAIGN_JOBS:-1}"
 logs="$root/target/campaign"
 results="$root/benches/RESULTS.md"
 unset CAMPAIGN_SECONDS CAMPAIGN_SEED
-case "$seconds$seed" in *[!0-9]*) echo "campaign: CAMPAIGN_SECONDS and CAMPAIGN_SEED are whole numbers" >&2; exit 2 ;; esac
+case "$seconds$seed$jobs" in *[!0-9]*) echo "campaign: CAMPAIGN_SECONDS, _SEED and _JOBS are whole numbers" >&2; exit 2 ;; esac
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
-rows=()
-failed=0
+names=()
 mkdir -p "$logs"
+rm -f "$logs"/*.row "$logs"/*.failed
 
-wanted() { [ -z "$only" ] || [[ " $only " == *" $1 "* ]]; }
+# run KIND NAME ...: one campaign, beside others if there may be several.
+run() {
+    [ -z "$only" ] || [[ " $only " == *" $2 "* ]] || return 0
+    names+=("$2")
+    while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do wait -n; done
+    "$@" &
+}
 
 # note NAME WHAT COUNTS SEEDS STARTED STATUS: prints a campaign's end and keeps its row.
 note() {
     local took=$(($(date +%s) - $5)) result="passed"
-    [ "$6" -eq 0 ] || { result="**FAILED**"; failed=1; }
+    [ "$6" -eq 0 ] || { result="**FAILED**"; touch "$logs/$1.failed"; }
     say "$1: $result after $took s; $3"
     [ "$6" -eq 0 ] || { tail -n 40 "$logs/$1.log"; echo "campaign: the whole log is target/campaign/$1.log" >&2; }
-    rows+=("| $1 | $2 | $3 | $4 | $took s | $result |")
+    echo "| $1 | $2 | $3 | $4 | $took s | $result |" >"$logs/$1.row"
 }
 
 # A campaign's own words about itself: the lines of its log that begin with its name.
@@ -48,20 +56,20 @@ count_tests() {
     test_in "$@" $separator --list 2>/dev/null | grep -c ': test$'
 }
 
-# cases NAME WHAT CHUNK FULL ARGS...: so many seeded cases; with CAMPAIGN_SECONDS, chunk after chunk until they are over.
+# cases NAME WHAT CHUNK FULL ARGS...: so many seeded cases, chunk after chunk; with CAMPAIGN_SECONDS until they are over,
+# so that a short run is the beginning of a long one.
 cases() {
     local name="$1" what="$2" chunk="$3" full="$4" started status=0 done=0; shift 4
-    wanted "$name" || return 0
     started=$(date +%s)
     : >"$logs/$name.log"
-    [ -n "$seconds" ] || chunk="$full"
     say "$name: $what"
     [ "$(count_tests "$@")" -gt 0 ] || { echo "no test matches: $*" >"$logs/$name.log"; status=1; }
     while [ "$status" -eq 0 ]; do
         CAMPAIGN_SEED=$((seed + done)) CAMPAIGN_CASES="$chunk" PROPTEST_RNG_SEED=$((seed + done)) PROPTEST_CASES="$chunk" test_in "$@" >>"$logs/$name.log" 2>&1 || { status=1; break; }
         done=$((done + chunk))
-        [ -n "$seconds" ] && [ $(($(date +%s) - started)) -lt "$seconds" ] || break
-        printf '    %s cases\n' "$done"
+        if [ -n "$seconds" ]; then [ $(($(date +%s) - started)) -lt "$seconds" ] || break
+        else [ "$done" -lt "$full" ] || break; fi
+        [ $((done % (10 * chunk))) -ne 0 ] || printf '    %s: %s cases\n' "$name" "$done"
     done
     note "$name" "$what" "$done cases each" "$seed to $((seed + done - 1))" "$started" "$status"
 }
@@ -69,7 +77,6 @@ cases() {
 # fuzz NAME WHAT TARGETS ARGS...: each target for its time, one after the other.
 fuzz() {
     local name="$1" what="$2" targets="$3" started status=0 each; shift 3
-    wanted "$name" || return 0
     started=$(date +%s)
     if [ "$targets" -eq 0 ]; then
         echo "no test matches: $*" >"$logs/$name.log"
@@ -86,7 +93,6 @@ fuzz() {
 # told NAME WHAT ENV ARGS...: a campaign of ocs that says itself what it did.
 told() {
     local name="$1" what="$2" setting="$3" started status=0; shift 3
-    wanted "$name" || return 0
     started=$(date +%s)
     say "$name: $what ($setting${seconds:+, at most about $seconds s})"
     env ${seconds:+CAMPAIGN_SECONDS="$seconds"} CAMPAIGN_SEED="$seed" "$setting" \
@@ -98,18 +104,27 @@ told() {
 say "building the campaigns ($profile)"
 cargo test --quiet --locked --profile "$profile" --no-run -p rating-engine -p balance-store -p diameter -p ocs || exit 1
 
-cases laws "laws of the rating engine: the books balance, replay rebuilds, repeats change nothing" 500 20000 \
-    -p rating-engine --test laws
-cases model "the rating engine against a second, naive one" 500 50000 -p rating-engine --test model
-cases gy "Gy as clients write it and as anybody might, against its laws" 500 50000 -p diameter --test gy_laws
-cases store "log and CDR store over a disk that forgets, tears and fails" 50 5000 -p balance-store --test store -- campaign::
-wanted store-fuzz && fuzz store-fuzz "frames, segments, CDR blocks and whole files, mutated" \
-    "$(count_tests -p balance-store --test store -- fuzz::)" -p balance-store --test store -- fuzz::
-wanted diameter-fuzz && fuzz diameter-fuzz "Diameter headers, AVPs, messages, the input of a peer, Gy requests and answers, mutated" \
+# The longest first: side by side, the short ones fill up what is left.
+run fuzz diameter-fuzz "Diameter headers, AVPs, messages, the input of a peer, Gy requests and answers, mutated" \
     "$(count_tests -p diameter --test fuzz --)" -p diameter --test fuzz --
-told faults "the whole system over a failing disk, checked request by request" CAMPAIGN_CASES=200
-told crash "kill -9 under Gy load over TCP, audited against what clients were told" CAMPAIGN_KILLS=50
-told repeats "requests sent twice in every way, against the tariff computed a second way" CAMPAIGN_REQUESTS=6000
+run fuzz store-fuzz "frames, segments, CDR blocks and whole files, mutated" \
+    "$(count_tests -p balance-store --test store -- fuzz::)" -p balance-store --test store -- fuzz::
+run told faults "the whole system over a failing disk, checked request by request" CAMPAIGN_CASES=200
+run told crash "kill -9 under Gy load over TCP, audited against what clients were told" CAMPAIGN_KILLS=50
+run told repeats "requests sent twice in every way, against the tariff computed a second way" CAMPAIGN_REQUESTS=6000
+run cases laws "laws of the rating engine: the books balance, replay rebuilds, repeats change nothing" 500 20000 \
+    -p rating-engine --test laws
+run cases model "the rating engine against a second, naive one" 500 50000 -p rating-engine --test model
+run cases gy "Gy as clients write it and as anybody might, against its laws" 500 50000 -p diameter --test gy_laws
+run cases store "log and CDR store over a disk that forgets, tears and fails" 50 5000 -p balance-store --test store -- campaign::
+wait
+
+failed=0
+rows=()
+for name in "${names[@]}"; do
+    { [ -f "$logs/$name.row" ] && [ ! -f "$logs/$name.failed" ]; } || failed=1
+    [ ! -f "$logs/$name.row" ] || rows+=("$(cat "$logs/$name.row")")
+done
 
 if [ -z "$seconds" ] && [ -z "$only" ]; then
     commit="$(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
@@ -134,5 +149,5 @@ if [ -z "$seconds" ] && [ -z "$only" ]; then
     ' "$results" >"$results.new" && mv "$results.new" "$results"
     say "wrote the campaign section of benches/RESULTS.md"
 fi
-[ "$failed" -eq 0 ] || { echo "campaign: something failed" >&2; exit 1; }
+[ "$failed" -eq 0 ] || { echo "campaign: something failed: $(cd "$logs" && echo *.failed)" >&2; exit 1; }
 say "every campaign passed"
