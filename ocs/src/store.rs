@@ -19,6 +19,7 @@ use balance_store::{
 use parking_lot::Mutex;
 use rating_engine::command::EntityKey;
 use rating_engine::ids::{GroupId, Lsn, SessionId, TariffName};
+use rating_engine::session::{Phase, Session};
 use rating_engine::shard::{Image, Tariffs};
 use rating_engine::shards::Shards;
 use rating_engine::tariff::TariffVersion;
@@ -323,18 +324,23 @@ fn rebuild(
         worker();
         second.join().map_err(|_| OpenError("a loading thread panicked".to_owned()))
     })?;
-    // Whoever used an id last has it: only then are its repeats found. A start that was denied at once took it from nobody. One
-    // that is still open although another group's came after it was not released in time: it expires.
+    // Whoever opened an id last has it: only then are its repeats found, and its reports charged to whom they are of. What
+    // was changed last says nothing: the other one was released after that, or expired. A start that was denied at once took
+    // it from nobody. One that is still open although another group's came after it was not released in time: it expires.
+    let rank = |session: &Session, changed: Option<Lsn>| {
+        let took = !matches!(session.phase, Phase::Denied { .. }) || session.answers.len() > 1;
+        (took, session.opened, session.is_open(), changed)
+    };
     let opened = |id: &SessionId, group: GroupId| {
         let there = shards.with(group, |shard| match shard.session(id) {
-            Some(session) => Some(Ok((session.is_open() || session.answers.len() > 1, shard.session_changed(id)))),
+            Some(session) => Some(Ok(rank(session, shard.session_changed(id)))),
             None => shard.archived(id).cloned().map(Err),
         });
         Ok::<_, OpenError>(match there {
             Some(Ok(there)) => Some(there),
             Some(Err(archived)) => {
                 let read = archive::read(&*store.state, &store.catalogue, &archived)?;
-                read.map(|(session, lsn)| (session.answers.len() > 1, Some(lsn)))
+                read.map(|(session, lsn)| rank(&session, Some(lsn)))
             }
             None => None,
         })

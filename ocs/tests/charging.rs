@@ -366,6 +366,26 @@ fn a_start_that_succeeds_takes_the_id_over_also_after_a_restart() {
     }
 }
 
+/// The one whose id was taken was released after the other one began, and had said more: it is not the later one for that.
+#[test]
+fn reports_after_a_restart_are_charged_to_whoever_opened_the_id_last() {
+    let machine = Machine::new();
+    let running = machine.run();
+    let charging = &running.charging;
+    let at = |seconds, command| Command { now: BEGIN.plus_seconds(seconds), ..command };
+    assert!(is_answered(&charging.charge(at(0, start("pgw;1", 1)))));
+    let asks = || vec![volume(10, Some(1000), Requested::Any)];
+    assert!(is_answered(&charging.charge(at(1, command("pgw;1", 1, 1, Action::Update(asks()))))));
+    assert!(is_answered(&charging.charge(at(2, start("pgw;1", 2)))));
+    running.shutdown();
+    let running = machine.run();
+    let charging = &running.charging;
+    assert_eq!(charging.directory.session(&SessionId::new(b"pgw;1")), Some(GroupId::new(2)));
+    assert!(is_answered(&charging.charge(at(3, command("pgw;1", 2, 1, Action::Stop(asks()))))));
+    assert!(!is_open(charging, 2, "pgw;1"));
+    running.shutdown();
+}
+
 #[test]
 fn a_refusal_for_want_of_a_disk_does_not_wait_for_that_disk() {
     let mut machine = Machine::new();
