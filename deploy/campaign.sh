@@ -3,8 +3,9 @@
 # the whole system over a failing disk, kill -9 under load, retransmissions. Seeded; a failure names its seed and its log.
 #
 #   deploy/campaign.sh                         everything, hours; rewrites the campaign section of benches/RESULTS.md
-#   CAMPAIGN_SECONDS=60 deploy/campaign.sh     about so many seconds per campaign, after the build
-#   CAMPAIGN_ONLY="faults crash" ...           only these: laws model gy store store-fuzz diameter-fuzz faults crash repeats
+#   CAMPAIGN_ONLY="faults crash" ...           only these, and only their rows: laws model gy store store-fuzz diameter-fuzz
+#                                              faults crash repeats
+#   CAMPAIGN_SECONDS=60 deploy/campaign.sh     about so many seconds per campaign, after the build; writes no results
 #   CAMPAIGN_SEED=7 ...                        another beginning (1)
 #   CAMPAIGN_PROFILE=dev ...                   another cargo profile (release)
 #   CAMPAIGN_JOBS=2 ...                        so many campaigns side by side (1); each takes one core, more or less
@@ -21,6 +22,11 @@ logs="$root/target/campaign"
 results="$root/benches/RESULTS.md"
 unset CAMPAIGN_SECONDS CAMPAIGN_SEED
 case "$seconds$seed$jobs" in *[!0-9]*) echo "campaign: CAMPAIGN_SECONDS, _SEED and _JOBS are whole numbers" >&2; exit 2 ;; esac
+
+commit="$(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
+[ -z "$(git status --porcelain 2>/dev/null)" ] || commit="$commit with local changes"
+cpu="$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo 2>/dev/null | head -n 1)"
+where="$(date -u +%F), $commit, $(nproc) cores of ${cpu:-an unknown CPU}, $profile"
 
 say() { printf '\033[1m==>\033[0m %s\n' "$*"; }
 names=()
@@ -41,7 +47,7 @@ note() {
     [ "$6" -eq 0 ] || { result="**FAILED**"; touch "$logs/$1.failed"; }
     say "$1: $result after $took s; $3"
     [ "$6" -eq 0 ] || { tail -n 40 "$logs/$1.log"; echo "campaign: the whole log is target/campaign/$1.log" >&2; }
-    echo "| $1 | $2 | $3 | $4 | $took s | $result |" >"$logs/$1.row"
+    echo "| $1 | $2 | $3 | $4 | $took s | $where | $result |" >"$logs/$1.row"
 }
 
 # A campaign's own words about itself: the lines of its log that begin with its name.
@@ -120,28 +126,28 @@ run cases store "log and CDR store over a disk that forgets, tears and fails" 50
 wait
 
 failed=0
-rows=()
 for name in "${names[@]}"; do
     { [ -f "$logs/$name.row" ] && [ ! -f "$logs/$name.failed" ]; } || failed=1
-    [ ! -f "$logs/$name.row" ] || rows+=("$(cat "$logs/$name.row")")
 done
 
-if [ -z "$seconds" ] && [ -z "$only" ]; then
-    commit="$(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
-    [ -z "$(git status --porcelain 2>/dev/null)" ] || commit="$commit with local changes"
-    cpu="$(sed -n 's/^model name[[:space:]]*: //p' /proc/cpuinfo 2>/dev/null | head -n 1)"
+# The section's rows: of what ran now its own, of everything else what stands there.
+section_rows() {
+    local name
+    for name in laws model gy store store-fuzz diameter-fuzz faults crash repeats; do
+        if [ -f "$logs/$name.row" ]; then cat "$logs/$name.row"
+        else sed -n '/<!-- campaign:begin -->/,/<!-- campaign:end -->/p' "$results" | grep "^| $name |" || true
+        fi
+    done
+}
+
+if [ -z "$seconds" ] && [ "${#names[@]}" -gt 0 ]; then
     section="$(
         echo '<!-- campaign:begin -->'
-        echo "Date $(date -u +%F), commit $commit, $(nproc) cores of ${cpu:-an unknown CPU}, profile $profile."
-        echo
-        echo '| campaign | what ran | counts | seeds | duration | result |'
-        echo '| --- | --- | --- | --- | --- | --- |'
-        printf '%s\n' "${rows[@]}"
+        echo '| campaign | what ran | counts | seeds | duration | where | result |'
+        echo '| --- | --- | --- | --- | --- | --- | --- |'
+        section_rows
         echo '<!-- campaign:end -->'
     )"
-    if ! grep -q '<!-- campaign:begin -->' "$results" 2>/dev/null; then
-        printf '\n## Campaigns\n\n<!-- campaign:begin -->\n<!-- campaign:end -->\n' >>"$results"
-    fi
     SECTION="$section" awk '
         /<!-- campaign:begin -->/ { print ENVIRON["SECTION"]; inside = 1 }
         !inside { print }
