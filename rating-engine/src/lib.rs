@@ -4,15 +4,17 @@
 //! and pure: no sockets, no disk, no clock, no random numbers, no serialisation. Time is an argument. [`shard::Shard`] is
 //! the only thing that touches a balance; [`shards::Shards`] the only thing with a lock.
 //!
-//! Absent on purpose: calendars and zones (they will extend [`tariff`]), protocol names, and a second way to price.
+//! Absent on purpose: protocol names, documents, and a second way to price.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod account;
+pub mod calendar;
 pub mod cdr;
 pub mod command;
 pub mod context;
 pub mod ids;
 pub mod money;
+pub mod networks;
 pub mod rating;
 pub mod session;
 pub mod shard;
@@ -21,3 +23,4 @@ pub mod table;
 pub mod tariff;
 pub mod time;
 pub mod units;
+pub mod zones;
