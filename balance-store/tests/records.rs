@@ -16,22 +16,25 @@ use rating_engine::account::{
     Account, AccountState, Bucket, BucketScope, CdrTrail, Counter, Credit, Flow, Holding, Origin, Reservation,
     Subscriber, Total,
 };
+use rating_engine::calendar::WindowId;
 use rating_engine::cdr::{Cause, CdrKind, CdrSource, Component, Movement, Payer, PriceLine, RatedCdr, Rating};
 use rating_engine::command::{
     Action, Answered, Command, Denial, Effects, EntityKey, Grant, Mutation, MutationOutcome, Outcome, Profile, Refusal,
     RequestKind, Requested, ServiceOutcome, ServiceRequest, ServiceResult, SessionChange, TariffPart, Used,
 };
-use rating_engine::context::{Context, ImsContext, PacketContext, Plmn, SmsContext};
+use rating_engine::context::{Context, ImsContext, PacketContext, Plmn, Slice, SmsContext};
 use rating_engine::ids::{
     AccountId, BucketId, CdrPosition, CounterId, Digits, GroupId, IdempotencyKey, Identifier, Lsn, PriceId,
     RatingGroup, ServiceId, SessionId, SubscriberId, TariffName, TenantId,
 };
 use rating_engine::money::{Currency, Exact, Money, Rate, Rounding};
+use rating_engine::selector::Filter;
 use rating_engine::session::{
     ChargePart, EventCharge, GrantState, LineState, Phase, Rated, Seen, ServiceState, Session, StoredAnswer,
 };
 use rating_engine::shard::{Archived, Entity, Image, Limits, MutationRecord, Shard, Tariffs};
-use rating_engine::tariff::{FinanceCodes, GrantPolicy, Price, Pulse, Service, ServiceKey, TariffVersion, Tier, Tiers};
+use rating_engine::tariff::{PerWindow, Price, Service, ServiceKey, TariffDraft, TariffVersion, Tier, Tiers};
+use rating_engine::tariffs::LineKey;
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, MoneyUnits, Unit, Units};
 
@@ -286,6 +289,7 @@ impl Dice {
             rat: self.option(Self::u8),
             location: self.option(|d| d.octets().into()),
             time_zone: self.option(|d| [d.u8(), d.u8()]),
+            slice: self.option(|d| Slice { service_type: d.u8(), differentiator: d.option(Self::u32) }),
             charging_characteristics: self.option(Self::u16),
             serving_node: self.option(Self::address),
             serving_node_type: self.option(Self::u32),
@@ -360,6 +364,7 @@ impl Dice {
                         units: d.units().into(),
                         validity_seconds: d.u32(),
                         threshold: d.u64(),
+                        switch: d.option(Self::time),
                         last: d.flip(),
                     }),
                     _ => ServiceResult::Denied(d.pick(&[
@@ -416,13 +421,14 @@ impl Dice {
                 key: d.key(),
                 rated: Rated {
                     lines: d.list(|d| LineState {
-                        price: d.u16(),
+                        key: LineKey { version: d.u32(), price: d.u16(), window: WindowId::new(d.u8()) },
                         used: d.u64(),
                         unpaid: d.u64(),
                         rated: d.u64(),
                         tiers: d.list(Self::u64),
-                        connect_fee: d.option(Self::flip),
                     }),
+                    last: d.u8(),
+                    connect_fee: d.option(Self::money),
                     charged: d.money(),
                     network_rated: d.money(),
                 },
@@ -431,9 +437,11 @@ impl Dice {
                     quantity: d.u64(),
                     at: d.time(),
                     validity_seconds: d.u32(),
+                    switch: d.option(Self::time),
                     reservation: Reservation { buckets: d.list(|d| (d.bucket_id(), d.i64())), credit: d.money() },
                 }),
                 since: d.time(),
+                answered: d.option(Self::time),
                 waiting: d.flip(),
             }),
             start: (self.u32(), self.u64()),
@@ -493,6 +501,8 @@ impl Dice {
             rating: self.option(|d| Rating {
                 tariff: tariff(),
                 price: PriceId::new(&d.text()),
+                window: WindowId::default(),
+                slice: d.u16(),
                 measure: d.option(|d| {
                     d.pick(&[
                         Measure::Seconds,
@@ -528,21 +538,11 @@ impl Dice {
 }
 
 fn price(id: &str, service: Service, measure: Measure, tiers: Vec<Tier>, connect_fee: i64) -> Price {
+    let filter = Filter { service: Some(service), ..Filter::default() };
     Price {
-        id: PriceId::new(id),
-        service: Some(service),
-        rating_group: None,
-        service_id: None,
-        measure,
-        pulse: Pulse::ONE,
-        tiers: Tiers::new(tiers).unwrap(),
-        connect_fee: Money::from_micros(connect_fee),
-        connect_fee_when_bundled: false,
-        min_charge: None,
-        max_charge: None,
-        zero_rated: false,
-        grant: GrantPolicy::standard(measure.unit()),
-        finance: FinanceCodes::default(),
+        tiers: PerWindow::always(Tiers::new(tiers).unwrap()),
+        connect_fee: PerWindow::always(Money::from_micros(connect_fee)),
+        ..Price::flat(PriceId::new(id), filter, measure, Rate::ZERO)
     }
 }
 
@@ -556,7 +556,7 @@ fn tariff() -> Arc<TariffVersion> {
         price("voice", Service::Voice, Measure::Seconds, graduated, 50_000),
         price("sms", Service::Sms, Measure::Events, flat(90_000, 1), 0),
     ];
-    TariffVersion::new(TariffName::new("gold"), 3, Currency::EUR, Rounding::MICRO, prices, [0xA5; 32]).unwrap()
+    TariffDraft::new(TariffName::new("gold"), 3, Currency::EUR, Rounding::MICRO, prices, [0xA5; 32]).publish().unwrap()
 }
 
 fn resolve(name: &TariffName, version: u32) -> Option<Arc<TariffVersion>> {
@@ -800,8 +800,8 @@ fn a_missing_or_other_tariff_is_named() {
     };
     assert!(read(&|_, _| None).ends_with("tariff gold version 3 is missing"));
     let price = price("p", Service::Sms, Measure::Events, vec![Tier { up_to: None, rate: Rate::ZERO }], 0);
-    let other = TariffVersion::new(TariffName::new("gold"), 3, Currency::EUR, Rounding::MICRO, vec![price], [0; 32]);
-    let other = other.unwrap();
+    let other = TariffDraft::new(TariffName::new("gold"), 3, Currency::EUR, Rounding::MICRO, vec![price], [0; 32]);
+    let other = other.publish().unwrap();
     assert!(read(&|_, _| Some(other.clone())).contains("is not the content"));
 }
 
@@ -1269,6 +1269,7 @@ fn frozen_session() -> Session {
                 units: Units { total_octets: Some(10_485_760), ..Units::default() }.into(),
                 validity_seconds: 1800,
                 threshold: 2_097_152,
+                switch: None,
                 last: false,
             }),
         }]
@@ -1277,12 +1278,11 @@ fn frozen_session() -> Session {
         ..Answered::default()
     };
     let line = LineState {
-        price: 0,
+        key: LineKey { version: 3, ..LineKey::default() },
         used: 18_000_000,
         unpaid: 18_000_000,
         rated: 18_000_000,
         tiers: [18_000_000].into_iter().collect(),
-        connect_fee: Some(false),
     };
     Session {
         id: SessionId::new(b"smf01.epc.mnc001.mcc262.3gppnetwork.org;1795000000;42"),
@@ -1298,6 +1298,8 @@ fn frozen_session() -> Session {
             key,
             rated: Rated {
                 lines: [line].into_iter().collect(),
+                last: 0,
+                connect_fee: Some(Money::ZERO),
                 charged: Money::from_micros(171_662),
                 network_rated: Money::ZERO,
             },
@@ -1306,12 +1308,14 @@ fn frozen_session() -> Session {
                 quantity: 10_485_760,
                 at: opened.plus_seconds(1200),
                 validity_seconds: 1800,
+                switch: None,
                 reservation: Reservation {
                     buckets: [(BucketId::new("main"), 100_000)].into_iter().collect(),
                     credit: Money::ZERO,
                 },
             }),
             since: opened.plus_seconds(1200),
+            answered: None,
             waiting: false,
         }],
         start: (0, 0x0123_4567_89AB_CDEF),
@@ -1352,6 +1356,8 @@ fn frozen_cdr() -> RatedCdr {
         rating: Some(Rating {
             tariff: session.tariff,
             price: PriceId::new("data"),
+            window: WindowId::default(),
+            slice: 0,
             measure: Some(Measure::TotalOctets),
             used_before: 9_000_000,
             used: 9_000_000,
@@ -1417,21 +1423,21 @@ const COUNTING_ACCOUNT: &[&str] = &[
     "f2ae688290cda1c26805766f69636501d81382a886f2ae688290cda1c268",
 ];
 const SESSION: &[&str] = &[
-    "0103ea843daa897a00ea843d82f8b2e5bd6880be920180f7c4d50604676f6c6403a5a5a5a5a5a5a5a501010a0201000180d1",
-    "ca0880d1ca0880d1ca080180d1ca089cfa140080be9201028080800580be9201880e01046d61696ec09a0c00000123456789",
-    "abcdef01020600000100020e333232353140336770702e6f726727736d6630312e6570632e6d6e633030312e6d6363323632",
-    "2e336770706e6574776f726b2e6f7267dbab0408696e7465726e6574f8acd1910126201f26201f060d8262f210000162f210",
-    "000001014000040a000001040a00000209070202d28ddb9aaef99e020187f7c982b52b103335363933383033353634333830",
-    "393101046440030701010202fedcba98765432100001010a010280808005880e80808001019cfa14455552",
+    "0103ea843daa897a00ea843d82f8b2e5bd6880be920180f7c4d50604676f6c6403a5a5a5a5a5a5a5a501010a220103000080",
+    "d1ca0880d1ca0880d1ca080180d1ca089cfa140080be9201028080800580be9201880e01046d61696ec09a0c000001234567",
+    "89abcdef01020600000100020e333232353140336770702e6f726727736d6630312e6570632e6d6e633030312e6d63633236",
+    "322e336770706e6574776f726b2e6f7267dbab0408696e7465726e6574f8acd1910126201f26201f060d8262f210000162f2",
+    "10000001014000040a000001040a00000209070202d28ddb9aaef99e020187f7c982b52b1033353639333830333536343338",
+    "30393101046440030701010202fedcba98765432100001010a010280808005880e80808001019cfa14455552",
 ];
 const CDR: &[&str] = &[
-    "01000000fe01010116ea843dad06fbd8f1160082b6c5e6bd68ff9e490002c0a8a5048ebd0a4555520100046d61696ea0e6f7",
+    "010000010001010116ea843dad06fbd8f1160082b6c5e6bd68ff9e490002c0a8a5048ebd0a4555520100046d61696ea0e6f7",
     "088dbd0aaa897a04676f6c6403a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a50464617461",
-    "02c0a8a504c0a8a504c0a8a504c0a8a5048ebd0a000101c0a8a50482ebe85380080e3b313739353030303030303b34320201",
-    "0a00020e333232353140336770702e6f726727736d6630312e6570632e6d6e633030312e6d63633236322e336770706e6574",
-    "776f726b2e6f7267dbab0408696e7465726e6574f8acd1910126201f26201f060d8262f210000162f210000001014000040a",
-    "000001040a000002090000002a01070202d28ddb9aaef99e020187f7c982b52b103335363933383033353634333830393101",
-    "0464400307",
+    "000002c0a8a504c0a8a504c0a8a504c0a8a5048ebd0a000101c0a8a50482ebe85380080e3b313739353030303030303b3432",
+    "02010a00020e333232353140336770702e6f726727736d6630312e6570632e6d6e633030312e6d63633236322e336770706e",
+    "6574776f726b2e6f7267dbab0408696e7465726e6574f8acd1910126201f26201f060d8262f210000162f210000001014000",
+    "040a000001040a000002090000002a01070202d28ddb9aaef99e020187f7c982b52b10333536393338303335363433383039",
+    "31010464400307",
 ];
 
 #[test]

@@ -70,6 +70,10 @@ pub struct RatingView<'a, L> {
     pub tariff: TariffView<'a>,
     /// The price that won; empty for money that the network named itself.
     pub price: &'a str,
+    /// The window of its price line; empty where the price does not differ by window.
+    pub window: &'a str,
+    /// Which slice of its report this is, from 0.
+    pub slice: u16,
     /// What it counted.
     pub measure: Option<Measure>,
     /// Used before, raw units.
@@ -151,6 +155,8 @@ fn rating_view(rating: &Rating) -> RatingView<'_, impl Iterator<Item = LineView>
             content_hash: rating.tariff.content_hash(),
         },
         price: rating.price.as_str(),
+        window: rating.tariff.window_name(rating.window),
+        slice: rating.slice,
         measure: rating.measure,
         used_before: rating.used_before,
         used: rating.used,
@@ -307,6 +313,8 @@ fn put_rating(w: &mut Fields<'_>, rating: RatingView<'_, impl Iterator<Item = Li
         w.message(9, |w| put_price_line(w, line));
     }
     w.uint(10, rating.beyond_grant);
+    w.text(11, rating.window);
+    w.uint(12, rating.slice);
 }
 
 /// `PriceLine`.
@@ -398,6 +406,8 @@ fn put_packet(w: &mut Fields<'_>, packet: &PacketContext) {
     w.some_text(18, packet.rule_base.as_deref());
     w.some_uint(19, packet.ps_data_off);
     w.some_uint(20, packet.presence_area);
+    w.some_uint(21, packet.slice.map(|slice| slice.service_type));
+    w.some_uint(22, packet.slice.and_then(|slice| slice.differentiator));
 }
 
 /// `ImsContext`.

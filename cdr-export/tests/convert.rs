@@ -83,6 +83,8 @@ fn a_usage_cdr_field_by_field() {
                     rat_type: Some(6),
                     location: Some(vec![0x82, 1, 2]),
                     time_zone: Some(vec![4, 1]),
+                    slice_service_type: Some(1),
+                    slice_differentiator: Some(0x00_01_02),
                     charging_characteristics: Some(0x0800),
                     serving_node: Some("10.0.0.1".into()),
                     serving_node_type: Some(2),
@@ -135,6 +137,8 @@ fn a_usage_cdr_field_by_field() {
                 },
             ],
             beyond_grant: 3,
+            window: String::new(),
+            slice: 2,
         }),
         amount: euros(12_345),
         movements: vec![

@@ -549,6 +549,7 @@ fn result(random: &mut Random) -> ServiceResult {
                 }
                 .into(),
                 validity_seconds: number(random),
+                switch: amount(random).map(|millis| Timestamp::from_millis(millis.cast_signed())),
                 threshold: random.next(),
                 last: random.below(2) == 0,
             })

@@ -88,7 +88,7 @@ fn octets(total: u64) -> Units {
 fn granted(key: ServiceKey, units: Units, validity_seconds: u32, threshold: u64, last: bool) -> ServiceOutcome {
     ServiceOutcome {
         key,
-        result: ServiceResult::Granted(Grant { units: units.into(), validity_seconds, threshold, last }),
+        result: ServiceResult::Granted(Grant { units: units.into(), validity_seconds, switch: None, threshold, last }),
     }
 }
 
@@ -125,6 +125,23 @@ fn two_services() {
     let second = ServiceAnswer { key: key(Some(200), &[7, 8]), result: Some(4012), ..ServiceAnswer::default() };
     assert_eq!(cca.services, [first, second]);
     assert_eq!(cca.command_level, ServiceAnswer::default());
+}
+
+/// Another price begins at 22:00 UTC on 13 January 2027: the client is told (RFC 8506 8.20).
+#[test]
+fn a_tariff_switch_is_told() {
+    let services = [asks(key(Some(100), &[]))];
+    let echo = echo(&Ccr { services: &services, ..request() }, &STANDARD);
+    let switch = Some(Timestamp::from_seconds(1_799_877_600));
+    let grant =
+        Grant { units: octets(10 << 20).into(), validity_seconds: 1800, switch, threshold: 2 << 20, last: false };
+    let outcome = answered(vec![ServiceOutcome { key: key(Some(100), &[]), result: ServiceResult::Granted(grant) }]);
+    let octets = answer(&echo, &Outcome::Answered(outcome), &STANDARD);
+    // Tariff-Time-Change, M, 12 octets: 0xeef27260 seconds since 1900.
+    let change = unhex("000001c3 4000000c eef27260");
+    assert!(octets.windows(change.len()).any(|window| window == change), "{octets:02x?}");
+    let cca = Cca::read(&Message::parse(&octets).unwrap()).unwrap();
+    assert_eq!(cca.services[0].switch_seconds, Some(1_799_877_600));
 }
 
 /// The answer repeats Service-Identifiers as they were sent, whatever the key makes of them.

@@ -113,6 +113,7 @@ fn packet() -> BoxedStrategy<PacketContext> {
             rule_base: c.4,
             ps_data_off: d.0,
             presence_area: d.1,
+            slice: None,
         })
         .boxed()
 }

@@ -52,7 +52,7 @@ impl Archive {
 
     /// The tariff versions in force.
     pub(crate) fn tariffs(&self) -> Tariffs {
-        self.catalogue.in_force()
+        self.catalogue.tariffs()
     }
 
     /// How many sessions were read back.

@@ -1,15 +1,25 @@
 //! Tariff documents: YAML or JSON to checked [`TariffVersion`]s.
 //!
 //! Amounts and quantities are strings or integers with human units (`"0.02 / MiB"`, `10 GiB`, `60/1`), never floats.
-//! Parsing yields a version or every problem, each with its path and a hint. Absent: calendars, zones and offers.
+//! Parsing yields a version or every problem, each with its path and a hint. Absent: offers.
 
+use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
+use rating_engine::calendar::{Calendar, Holiday, Span, Weekday, Window, WindowId, Zone};
+use rating_engine::context::Slice;
 use rating_engine::ids::{PriceId, RatingGroup, ServiceId, TariffName};
 use rating_engine::money::{Currency, Money, Rate, Rounding, RoundingMode, RoundingScope};
-use rating_engine::tariff::{FinanceCodes, GrantPolicy, Price, Problem, Pulse, Service, TariffVersion, Tier, Tiers};
+use rating_engine::networks::Networks;
+use rating_engine::selector::{Direction, Filter};
+use rating_engine::tariff::{
+    FinanceCodes, GrantPolicy, PerWindow, Price, Problem, Pulse, Service, TariffDraft, TariffVersion, Tier, Tiers,
+    VersionPolicy,
+};
+use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, Unit};
+use rating_engine::zones::Zones;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -22,10 +32,45 @@ pub const DOCUMENT_OCTETS_MAX: usize = 4 << 20;
 pub struct Document {
     tariff: String,
     version: u32,
+    valid_from: Option<String>,
+    time_zone: Option<String>,
+    policy: Option<String>,
     currency: String,
     #[serde(default)]
     rounding: RawRounding,
+    #[serde(default)]
+    zones: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    networks: BTreeMap<String, Vec<String>>,
+    calendar: Option<RawCalendar>,
     prices: Vec<RawPrice>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct RawCalendar {
+    default: Option<String>,
+    holiday_as: Option<String>,
+    #[serde(default)]
+    holidays: Vec<String>,
+    windows: Vec<RawWindow>,
+}
+
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+struct RawWindow {
+    name: String,
+    spans: Vec<RawSpan>,
+}
+
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawSpan {
+    days: Vec<String>,
+    month_days: Vec<u8>,
+    months: Vec<u8>,
+    from: Option<String>,
+    to: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -49,11 +94,23 @@ struct RawPrice {
     service: Option<String>,
     rating_group: Option<u32>,
     service_id: Option<u32>,
+    zone: Option<String>,
+    visited: Option<String>,
+    #[serde(default)]
+    rat: Vec<String>,
+    #[serde(default)]
+    apn: Vec<String>,
+    #[serde(default)]
+    slice: Vec<String>,
+    direction: Option<String>,
+    window: Option<String>,
     measure: String,
     rate: Option<String>,
     tiers: Option<Vec<RawTier>>,
     pulse: Option<String>,
     connect_fee: Option<String>,
+    #[serde(default)]
+    windows: BTreeMap<String, RawWindowed>,
     #[serde(default)]
     connect_fee_when_bundled: bool,
     min_charge: Option<String>,
@@ -63,6 +120,15 @@ struct RawPrice {
     grant: Option<RawGrant>,
     #[serde(default)]
     finance: RawFinance,
+}
+
+/// What of a price differs in one window.
+#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawWindowed {
+    rate: Option<String>,
+    tiers: Option<Vec<RawTier>>,
+    connect_fee: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -144,8 +210,9 @@ pub fn parse(text: &str) -> Result<Arc<TariffVersion>, CatalogueError> {
             .ok_or_else(|| format!("'{}' is no ISO 4217 currency that we know; write e.g. EUR", document.currency)),
     );
     let rounding = rounding(&mut check, &document.rounding);
+    let frame = Frame::read(&mut check, &document);
     let prices: Vec<Option<Price>> =
-        document.prices.iter().enumerate().map(|(number, raw)| price(&mut check, number, raw)).collect();
+        document.prices.iter().enumerate().map(|(number, raw)| price(&mut check, &frame, number, raw)).collect();
     if document.tariff.is_empty() || document.tariff.len() > 64 {
         check.problem("tariff", "a tariff's name has 1 to 64 characters");
     }
@@ -153,8 +220,10 @@ pub fn parse(text: &str) -> Result<Arc<TariffVersion>, CatalogueError> {
     if let (true, Some(currency), Some(rounding)) = (check.problems.is_empty(), currency, rounding) {
         let prices = prices.into_iter().flatten().collect();
         let name = TariffName::new(&document.tariff);
-        return TariffVersion::new(name, document.version, currency, rounding, prices, hash)
-            .map_err(CatalogueError::Problems);
+        let draft = TariffDraft::new(name, document.version, currency, rounding, prices, hash);
+        let Frame { valid_from, policy, zones, networks, calendar } = frame;
+        let draft = TariffDraft { valid_from, policy, zones, networks, calendar, ..draft };
+        return draft.publish().map_err(CatalogueError::Problems);
     }
     Err(CatalogueError::Problems(check.problems))
 }
@@ -176,6 +245,264 @@ impl Check {
 
     fn take<T>(&mut self, path: &str, result: Result<T, String>) -> Option<T> {
         result.map_err(|reason| self.problem(path, &reason)).ok()
+    }
+
+    /// Takes a part that knows the paths of its problems itself.
+    fn take_all<T>(&mut self, result: Result<T, Vec<Problem>>) -> Option<T> {
+        result.map_err(|problems| self.problems.extend(problems)).ok()
+    }
+}
+
+/// What prices refer to.
+struct Frame {
+    valid_from: Timestamp,
+    policy: VersionPolicy,
+    zones: Zones,
+    networks: Networks,
+    calendar: Option<Calendar>,
+}
+
+impl Frame {
+    fn read(check: &mut Check, document: &Document) -> Self {
+        let zone = Zone::get(document.time_zone.as_deref().unwrap_or("UTC"));
+        let zone = check.take("time_zone", zone);
+        let policy = match document.policy.as_deref() {
+            None | Some("split") => VersionPolicy::Split,
+            Some("session_start") => VersionPolicy::SessionStart,
+            Some(other) => {
+                check.problem("policy", &format!("'{other}' is no policy; use split or session_start"));
+                VersionPolicy::Split
+            }
+        };
+        let valid_from = match (&document.valid_from, &zone) {
+            (Some(text), Some(zone)) => check.take("valid_from", parse_instant(text, zone)),
+            _ => None,
+        };
+        let zones: Vec<_> = document.zones.iter().map(|(name, prefixes)| (name, prefixes.clone())).collect();
+        let networks: Vec<_> = document.networks.iter().map(|(name, entries)| (name, entries.clone())).collect();
+        if document.calendar.is_some() && document.time_zone.is_none() {
+            check.problem("time_zone", "windows are of local time: name the zone, e.g. Europe/Berlin");
+        }
+        let calendar = match (&document.calendar, zone) {
+            (Some(raw), Some(zone)) => calendar(check, raw, zone),
+            _ => None,
+        };
+        Self {
+            valid_from: valid_from.unwrap_or(Timestamp::from_millis(i64::MIN)),
+            policy,
+            zones: check.take_all(Zones::new(&zones)).unwrap_or_default(),
+            networks: check.take_all(Networks::new(&networks)).unwrap_or_default(),
+            calendar,
+        }
+    }
+
+    fn window(&self, name: &str) -> Result<WindowId, String> {
+        let known =
+            self.calendar.as_ref().and_then(|calendar| calendar.id(name)).filter(|id| *id != WindowId::default());
+        known.ok_or_else(|| format!("the calendar has no window '{name}'"))
+    }
+}
+
+fn calendar(check: &mut Check, raw: &RawCalendar, zone: Zone) -> Option<Calendar> {
+    let mut windows = Vec::new();
+    for (number, window) in raw.windows.iter().enumerate() {
+        let mut spans = Vec::new();
+        for (place, span) in window.spans.iter().enumerate() {
+            let path = |member: &str| format!("calendar.windows[{number}].spans[{place}].{member}");
+            let mut weekdays = Vec::new();
+            for text in &span.days {
+                weekdays.extend(check.take(&path("days"), parse_days(text)).into_iter().flatten());
+            }
+            let mut time = |member: &str, text: Option<&String>, usual: u32| match text {
+                Some(text) => check.take(&path(member), parse_time(text)),
+                None => Some(usual),
+            };
+            let (from, to) = (time("from", span.from.as_ref(), 0), time("to", span.to.as_ref(), 86_400));
+            let (month_days, months) = (span.month_days.clone(), span.months.clone());
+            spans.push(Span { weekdays, month_days, months, from: from?, to: to? });
+        }
+        windows.push(Window { name: window.name.as_str().into(), spans });
+    }
+    let mut holidays = Vec::new();
+    for (number, text) in raw.holidays.iter().enumerate() {
+        holidays.extend(check.take(&format!("calendar.holidays[{number}]"), parse_holiday(text)));
+    }
+    let holiday_as = match raw.holiday_as.as_deref() {
+        None => Some(Weekday::Sunday),
+        Some(text) => check.take("calendar.holiday_as", parse_weekday(text)),
+    };
+    let default = raw.default.as_deref().unwrap_or("default");
+    check.take_all(Calendar::new(zone, default, &windows, holidays, holiday_as?))
+}
+
+/// Reads an instant: `2027-01-01T00:00:00Z`, or without an offset as the wall clock of `zone` shows it, a date as its
+/// midnight.
+pub fn parse_instant(text: &str, zone: &Zone) -> Result<Timestamp, String> {
+    if let Ok(instant) = text.parse::<jiff::Timestamp>() {
+        return Ok(Timestamp::from_millis(instant.as_millisecond()));
+    }
+    let local = text.parse::<jiff::civil::DateTime>();
+    let local = local.map_err(|_| format!("'{text}' is no time; write e.g. 2027-01-01 or 2027-01-01T00:00:00Z"))?;
+    let shown = jiff::tz::TimeZone::UTC.to_timestamp(local).map_err(|error| error.to_string())?;
+    Ok(zone.instant(shown.as_millisecond()))
+}
+
+/// Reads `mon`, `monday`, or `mon-fri`.
+fn parse_days(text: &str) -> Result<Vec<Weekday>, String> {
+    let Some((first, last)) = text.split_once('-') else { return Ok(vec![parse_weekday(text)?]) };
+    let (first, last) = (parse_weekday(first)?, parse_weekday(last)?);
+    let all = Weekday::ALL.into_iter().cycle().skip_while(|day| *day != first);
+    let until = all.clone().take_while(|day| *day != last).count();
+    Ok(all.take(until + 1).collect())
+}
+
+fn parse_weekday(text: &str) -> Result<Weekday, String> {
+    let lower = text.trim().to_ascii_lowercase();
+    let name = |day: &Weekday| format!("{day:?}").to_ascii_lowercase();
+    let day =
+        Weekday::ALL.into_iter().find(|day| name(day) == lower || (lower.len() == 3 && name(day).starts_with(&lower)));
+    day.ok_or_else(|| format!("'{text}' is no day; write mon, tue, wed, thu, fri, sat, sun, or mon-fri"))
+}
+
+/// Reads a time of day: `22:00`, `06:30:15`, `24:00`; seconds since midnight.
+fn parse_time(text: &str) -> Result<u32, String> {
+    let wrong = || format!("'{text}' is no time of day; write e.g. 22:00 or 24:00");
+    let mut parts = text.split(':');
+    let mut part = |most: u32| {
+        let number = parts.next()?;
+        let number = Some(number).filter(|digits| digits.len() == 2)?.parse::<u32>().ok()?;
+        Some(number).filter(|number| *number <= most)
+    };
+    let (hours, minutes) = (part(24).ok_or_else(wrong)?, part(59).ok_or_else(wrong)?);
+    let seconds = if text.len() > 5 { part(59).ok_or_else(wrong)? } else { 0 };
+    let time = hours * 3600 + minutes * 60 + seconds;
+    if parts.next().is_some() || time > 86_400 { Err(wrong()) } else { Ok(time) }
+}
+
+/// Reads a holiday: `2027-05-06`, `12-25` of every year, `easter`, `easter+1`, `easter-2`.
+fn parse_holiday(text: &str) -> Result<Holiday, String> {
+    let wrong = || format!("'{text}' is no holiday; write 2027-05-06, 12-25 for every year, or easter-2");
+    if let Some(offset) = text.strip_prefix("easter") {
+        let offset = if offset.is_empty() { Ok(0) } else { offset.parse() };
+        return offset.map(Holiday::Easter).map_err(|_| wrong());
+    }
+    let parts: Vec<&str> = text.split('-').collect();
+    let number = |text: &str| text.parse::<u8>().map_err(|_| wrong());
+    match parts[..] {
+        [year, month, day] => Ok(Holiday::Date(year.parse().map_err(|_| wrong())?, number(month)?, number(day)?)),
+        [month, day] => Ok(Holiday::Yearly(number(month)?, number(day)?)),
+        _ => Err(wrong()),
+    }
+}
+
+/// Radio accesses by name, with their 3GPP-RAT-Type octets (TS 29.061 16.4.7).
+const RATS: [(&str, &[u8]); 10] = [
+    ("utran", &[1]),
+    ("geran", &[2]),
+    ("wlan", &[3]),
+    ("gan", &[4]),
+    ("hspa", &[5]),
+    ("lte", &[6]),
+    ("virtual", &[7]),
+    ("nb-iot", &[8]),
+    ("lte-m", &[9]),
+    ("nr", &[10, 51]),
+];
+
+fn parse_rat(text: &str) -> Result<Vec<u8>, String> {
+    if let Some((_, octets)) = RATS.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)) {
+        return Ok(octets.to_vec());
+    }
+    let names: Vec<&str> = RATS.iter().map(|(name, _)| *name).collect();
+    let octet = text.parse::<u8>().map(|octet| vec![octet]);
+    octet.map_err(|_| format!("'{text}' is no radio access; use {}, or a 3GPP-RAT-Type number", names.join(", ")))
+}
+
+/// Reads a slice: its type, and its differentiator as six hexadecimal digits where it has one: `1`, `1-000102`.
+fn parse_slice(text: &str) -> Result<Slice, String> {
+    let wrong = || format!("'{text}' is no slice; write its type 0 to 255, with a differentiator 1-000102");
+    let (service_type, differentiator) = text.split_once('-').map_or((text, None), |(sst, sd)| (sst, Some(sd)));
+    let differentiator = match differentiator {
+        Some(digits) if digits.len() == 6 => Some(u32::from_str_radix(digits, 16).map_err(|_| wrong())?),
+        Some(_) => return Err(wrong()),
+        None => None,
+    };
+    Ok(Slice { service_type: service_type.parse().map_err(|_| wrong())?, differentiator })
+}
+
+fn filter(check: &mut Check, frame: &Frame, raw: &RawPrice, path: &dyn Fn(&str) -> String) -> Option<Filter> {
+    let mut named = Filter {
+        rating_group: raw.rating_group.map(RatingGroup::new),
+        service_id: raw.service_id.map(ServiceId::new),
+        apns: raw.apn.iter().map(|apn| apn.to_ascii_lowercase().into()).collect(),
+        ..Filter::default()
+    };
+    if let Some(text) = &raw.service {
+        named.service = Some(check.take(&path("service"), Service::from_str(text))?);
+    }
+    if let Some(name) = &raw.zone {
+        let id = frame.zones.id(name).ok_or_else(|| format!("the tariff has no zone '{name}'"));
+        named.zone = Some(check.take(&path("zone"), id)?);
+    }
+    if let Some(name) = &raw.visited {
+        let id = frame.networks.id(name).ok_or_else(|| format!("the tariff has no list of networks '{name}'"));
+        named.networks = Some(check.take(&path("visited"), id)?);
+    }
+    if let Some(name) = &raw.window {
+        named.window = Some(check.take(&path("window"), frame.window(name))?);
+    }
+    named.direction = match raw.direction.as_deref() {
+        None => None,
+        Some("outgoing") => Some(Direction::Outgoing),
+        Some("incoming") => Some(Direction::Incoming),
+        Some(other) => {
+            check.problem(&path("direction"), &format!("'{other}' is no direction; use outgoing or incoming"));
+            None
+        }
+    };
+    let mut rats = Vec::new();
+    for text in &raw.rat {
+        rats.extend(check.take(&path("rat"), parse_rat(text)).into_iter().flatten());
+    }
+    let mut slices = Vec::new();
+    for text in &raw.slice {
+        slices.extend(check.take(&path("slice"), parse_slice(text)));
+    }
+    (named.rats, named.slices) = (rats.into(), slices.into());
+    Some(named)
+}
+
+/// Rates as a document has them: one, or tiers.
+fn rates(
+    check: &mut Check,
+    path: &dyn Fn(&str) -> String,
+    rate: Option<&String>,
+    tiers: Option<&Vec<RawTier>>,
+    unit: Unit,
+) -> Option<Tiers> {
+    match (rate, tiers) {
+        (Some(rate), None) => check.take(&path("rate"), parse_rate(rate, unit)).map(Tiers::flat),
+        (None, Some(tiers)) => {
+            let mut parsed = Vec::new();
+            for (number, tier) in tiers.iter().enumerate() {
+                let tier_path = path(&format!("tiers[{number}]"));
+                let up_to = match &tier.up_to {
+                    Some(text) => Some(check.take(&format!("{tier_path}.up_to"), parse_quantity(text, unit))?),
+                    None => None,
+                };
+                let rate = check.take(&format!("{tier_path}.rate"), parse_rate(&tier.rate, unit))?;
+                parsed.push(Tier { up_to, rate });
+            }
+            check.take(&path("tiers"), Tiers::new(parsed).map_err(str::to_owned))
+        }
+        (None, None) => {
+            check.problem(&path("rate"), "a price needs a rate, tiers, or zero_rated: true");
+            None
+        }
+        (Some(_), Some(_)) => {
+            check.problem(&path("rate"), "a price has a rate or tiers, not both");
+            None
+        }
     }
 }
 
@@ -203,7 +530,7 @@ fn rounding(check: &mut Check, raw: &RawRounding) -> Option<Rounding> {
     check.take("rounding.decimals", rounding)
 }
 
-fn price(check: &mut Check, number: usize, raw: &RawPrice) -> Option<Price> {
+fn price(check: &mut Check, frame: &Frame, number: usize, raw: &RawPrice) -> Option<Price> {
     let path = |member: &str| format!("prices[{number}].{member}");
     let measure = check.take(
         &path("measure"),
@@ -219,41 +546,28 @@ fn price(check: &mut Check, number: usize, raw: &RawPrice) -> Option<Price> {
         },
     )?;
     let unit = measure.unit();
-    let service = match &raw.service {
-        Some(text) => Some(check.take(&path("service"), Service::from_str(text))?),
-        None => None,
-    };
+    let filter = filter(check, frame, raw, &path)?;
     let tiers = match (&raw.rate, &raw.tiers, raw.zero_rated) {
         (None, None, true) => Some(Tiers::flat(Rate::ZERO)),
-        (Some(_), _, true) | (_, Some(_), true) => {
+        (_, _, true) => {
             check.problem(&path("zero_rated"), "a zero-rated price has no rate and no tiers; leave them out");
             None
         }
-        (Some(rate), None, false) => check.take(&path("rate"), parse_rate(rate, unit)).map(Tiers::flat),
-        (None, Some(tiers), false) => {
-            let mut parsed = Vec::new();
-            for (tier_number, tier) in tiers.iter().enumerate() {
-                let tier_path = path(&format!("tiers[{tier_number}]"));
-                let up_to = match &tier.up_to {
-                    Some(text) => Some(check.take(&format!("{tier_path}.up_to"), parse_quantity(text, unit))?),
-                    None => None,
-                };
-                parsed.push(Tier {
-                    up_to,
-                    rate: check.take(&format!("{tier_path}.rate"), parse_rate(&tier.rate, unit))?,
-                });
-            }
-            check.take(&path("tiers"), Tiers::new(parsed).map_err(str::to_owned))
-        }
-        (None, None, false) => {
-            check.problem(&path("rate"), "a price needs a rate, tiers, or zero_rated: true");
-            None
-        }
-        (Some(_), Some(_), false) => {
-            check.problem(&path("rate"), "a price has a rate or tiers, not both");
-            None
-        }
+        (rate, tiers, false) => rates(check, &path, rate.as_ref(), tiers.as_ref(), unit),
     };
+    let mut windowed_tiers = Vec::new();
+    let mut windowed_fees = Vec::new();
+    for (name, windowed) in &raw.windows {
+        let path = |member: &str| path(&format!("windows.{name}.{member}"));
+        let window = check.take(path("").trim_end_matches('.'), frame.window(name))?;
+        if windowed.rate.is_some() || windowed.tiers.is_some() {
+            windowed_tiers.push((window, rates(check, &path, windowed.rate.as_ref(), windowed.tiers.as_ref(), unit)?));
+        }
+        if let Some(text) = &windowed.connect_fee {
+            let fee = Money::from_str(text).map_err(|error| error.to_string());
+            windowed_fees.push((window, check.take(&path("connect_fee"), fee)?));
+        }
+    }
     let pulse = match &raw.pulse {
         Some(text) => check.take(&path("pulse"), parse_pulse(text, unit)),
         None => Some(Pulse::ONE),
@@ -271,6 +585,7 @@ fn price(check: &mut Check, number: usize, raw: &RawPrice) -> Option<Price> {
             ("connect_fee_when_bundled", raw.connect_fee_when_bundled),
             ("min_charge", raw.min_charge.is_some()),
             ("max_charge", raw.max_charge.is_some()),
+            ("windows", !raw.windows.is_empty()),
         ] {
             if given {
                 check.problem(&path(member), "a zero-rated price charges nothing; leave it out, or give a rate of 0");
@@ -283,13 +598,11 @@ fn price(check: &mut Check, number: usize, raw: &RawPrice) -> Option<Price> {
     }
     Some(Price {
         id: PriceId::new(&raw.id),
-        service,
-        rating_group: raw.rating_group.map(RatingGroup::new),
-        service_id: raw.service_id.map(ServiceId::new),
+        filter,
         measure,
         pulse: pulse?,
-        tiers: tiers?,
-        connect_fee: connect_fee?.unwrap_or(Money::ZERO),
+        tiers: PerWindow::new(tiers?, windowed_tiers),
+        connect_fee: PerWindow::new(connect_fee?.unwrap_or(Money::ZERO), windowed_fees),
         connect_fee_when_bundled: raw.connect_fee_when_bundled,
         min_charge: min_charge?,
         max_charge: max_charge?,
@@ -445,6 +758,95 @@ prices:
             panic!("accepted")
         };
         assert!(reason.contains("prizes") && line > 1, "{line}: {reason}");
+    }
+
+    /// Examples are promises.
+    #[test]
+    fn the_examples_are_tariffs() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples");
+        let mut seen = 0;
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "yaml") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 2);
+    }
+
+    const EUROPE: &str = include_str!("../../docs/examples/nights-and-roaming.yaml");
+
+    #[test]
+    fn zones_networks_windows_and_versions_are_read() {
+        let tariff = parse(EUROPE).unwrap();
+        // Midnight of New Year in Berlin.
+        assert_eq!(tariff.valid_from().to_string(), "2026-12-31T23:00:00.000Z");
+        let at = |text: &str| parse_instant(text, &Zone::get("UTC").unwrap()).unwrap();
+        let window = |text: &str| {
+            let (window, _) = tariff.window_at(at(text));
+            tariff.calendar().unwrap().name(window).to_owned()
+        };
+        assert_eq!(window("2027-01-13T12:00:00Z"), "day");
+        assert_eq!(window("2027-01-13T21:00:00Z"), "night");
+        assert_eq!(window("2027-01-16T12:00:00Z"), "weekend");
+        assert_eq!(window("2027-05-06T12:00:00Z"), "weekend", "a holiday counts as Sunday");
+        let meters = tariff.prices().iter().find(|price| price.id.as_str() == "meters").unwrap();
+        assert_eq!((&meters.filter.rats[..], &*meters.filter.apns[0]), (&[8, 9][..], "fleet"));
+    }
+
+    #[test]
+    fn every_problem_of_what_prices_refer_to_is_named() {
+        let bad = EUROPE
+            .replace("Europe/Berlin\n", "Berlin\n")
+            .replace("policy: split", "policy: guess")
+            .replace("[\"4915\", \"4916\", \"4917\"]", "[\"49\", \"4x\"]")
+            .replace("\"228-01\"", "\"22\"")
+            .replace("zone: premium", "zone: luxury")
+            .replace("rat: [nb-iot, lte-m]", "rat: [6g]");
+        let Err(CatalogueError::Problems(problems)) = parse(&bad) else { panic!("accepted") };
+        let mut paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+        paths.sort_unstable();
+        paths.dedup();
+        for path in
+            ["time_zone", "policy", "zones.mobile[1]", "zones.national[0]", "networks.neighbour[0]", "prices[8].rat"]
+        {
+            assert!(paths.contains(&path), "{path} in {paths:?}");
+        }
+        assert!(problems[0].reason.contains("did you mean Europe/Berlin?"), "{}", problems[0]);
+    }
+
+    #[test]
+    fn a_price_that_can_never_win_is_refused() {
+        let bad = EUROPE.replace("{id: sms-eu, service: sms, visited: eu,", "{id: sms-eu, service: sms,");
+        let Err(CatalogueError::Problems(problems)) = parse(&bad) else { panic!("accepted") };
+        let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
+        assert_eq!(
+            problems,
+            ["prices[10].id: unreachable: 'sms' is for everything that this one is for, and comes first"]
+        );
+        // Another network within the list is covered by it, too.
+        let bad = EUROPE.replace("neighbour: [\"228-01\"]", "neighbour: [\"208-01\"]");
+        assert!(parse(&bad).is_err());
+    }
+
+    #[test]
+    fn days_times_and_holidays_are_read() {
+        assert_eq!(parse_days("fri-mon").unwrap().len(), 4);
+        assert_eq!(parse_days("Sunday").unwrap(), [Weekday::Sunday]);
+        assert!(parse_days("someday").is_err());
+        assert_eq!(parse_time("24:00"), Ok(86_400));
+        assert_eq!(parse_time("06:30:15"), Ok(23_415));
+        for bad in ["24:01", "6:00", "06:60", "06:00:00:00", "noon", "06"] {
+            assert!(parse_time(bad).is_err(), "{bad}");
+        }
+        assert_eq!(parse_holiday("easter-2"), Ok(Holiday::Easter(-2)));
+        assert_eq!(parse_holiday("12-25"), Ok(Holiday::Yearly(12, 25)));
+        assert_eq!(parse_holiday("2027-05-06"), Ok(Holiday::Date(2027, 5, 6)));
+        assert!(parse_holiday("christmas").is_err());
+        assert_eq!(parse_slice("1-000102"), Ok(Slice { service_type: 1, differentiator: Some(0x0102) }));
+        assert!(parse_slice("1-1").is_err() && parse_slice("256").is_err());
     }
 
     #[test]

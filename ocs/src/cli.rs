@@ -37,6 +37,9 @@ pub enum Command {
         after_help = "Examples:\n  ocs import --data ocs-data --tariffs tariffs/*.yaml --accounts accounts.jsonl --subscribers subscribers.jsonl\n  ocs import --data ocs-data --accounts accounts.jsonl --dry-run"
     )]
     Import(Import),
+    /// Tariff documents: check.
+    #[command(subcommand)]
+    Tariff(Tariff),
     /// Recompute every invariant of a data folder that no process is using.
     #[command(
         after_help = "Exit code 0: everything adds up; 1: something does not; 2: the folder cannot be read.\n\nExamples:\n  ocs audit --data ocs-data\n  ocs audit --data ocs-data -o json"
@@ -134,6 +137,27 @@ pub struct Import {
     /// Check the files, write nothing.
     #[arg(long)]
     pub dry_run: bool,
+}
+
+/// Tariff documents.
+#[derive(Debug, Subcommand)]
+pub enum Tariff {
+    /// Say what is wrong with tariff documents, all of it, or what they are.
+    #[command(
+        after_help = "Exit code 0: all are good; 1: some are not.\n\nExamples:\n  ocs tariff check tariffs/*.yaml\n  ocs tariff check draft.yaml -o json"
+    )]
+    Check(TariffCheck),
+}
+
+/// `ocs tariff check`.
+#[derive(Debug, Args)]
+pub struct TariffCheck {
+    /// Documents (YAML or JSON).
+    #[arg(required = true, num_args = 1..)]
+    pub files: Vec<PathBuf>,
+    /// Form of the findings.
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
 }
 
 /// `ocs audit`.

@@ -93,6 +93,8 @@ fn view(partition: PartitionId, position: CdrPosition, cdr: &StoredCdr) -> CdrVi
             content_hash: &rating.tariff.content_hash,
         },
         price: rating.price.as_str(),
+        window: &rating.window,
+        slice: rating.slice,
         measure: rating.measure,
         used_before: rating.used_before,
         used: rating.used,

@@ -105,7 +105,8 @@ fn snapshot(charging: &Charging, selection: &Selection) -> Result<(AccountSnapsh
         let identifiers = identifiers.remove(&subscriber.id).unwrap_or_default();
         SubscriberSnapshot { subscriber, identifiers }
     });
-    Ok((AccountSnapshot { account, sessions, subscribers: subscribers.collect() }, lsn))
+    let tariffs = charging.tariffs.load_full();
+    Ok((AccountSnapshot { account, sessions, subscribers: subscribers.collect(), tariffs }, lsn))
 }
 
 impl Operations for Desk {

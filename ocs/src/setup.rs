@@ -191,7 +191,7 @@ impl Filling {
         let charging = &self.running.charging;
         self.running.store.edge.publish(&charging.journal, self.clock.now(), name, version, &record.source);
         self.running.store.catalogue.insert(record.version.clone());
-        charging.tariffs.store(Arc::new(self.running.store.catalogue.in_force()));
+        charging.tariffs.store(Arc::new(self.running.store.catalogue.tariffs()));
         self.written.tariffs += 1;
         Ok(())
     }

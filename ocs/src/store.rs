@@ -88,10 +88,9 @@ impl Catalogue {
         self.0.lock().insert((version.name().clone(), version.version()), version);
     }
 
-    /// The newest version of each name.
-    pub fn in_force(&self) -> Tariffs {
+    /// All of them in time.
+    pub fn tariffs(&self) -> Tariffs {
         let mut tariffs = Tariffs::default();
-        // In order of (name, number): the last of a name stays.
         self.0.lock().values().for_each(|version| tariffs.insert(version.clone()));
         tariffs
     }

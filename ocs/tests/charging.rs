@@ -327,7 +327,7 @@ fn nobody_ends_a_session_of_another_group_without_opening_one() {
     charging.tariffs.store(Arc::default());
     nobody.digest ^= 1;
     assert_eq!(*charging.charge(nobody).outcome, Outcome::Refused(Refusal::RatingFailed));
-    charging.tariffs.store(Arc::new(running.store.catalogue.in_force()));
+    charging.tariffs.store(Arc::new(running.store.catalogue.tariffs()));
     assert!(is_open(charging, 1, "pgw;1"));
     assert_eq!(charging.directory.session(&SessionId::new(b"pgw;1")), Some(GroupId::new(1)));
     // A start that is answered and denied at command level: subscriber 3's group has nothing to do with it either.

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::account::{Account, Bucket, Credit, Holding, Origin};
+use crate::calendar::WindowId;
 use crate::context::Context;
 use crate::ids::{AccountId, BucketId, CdrPosition, IdempotencyKey, PriceId, SessionId, SubscriberId, TenantId};
 use crate::money::{Currency, Exact, Money};
@@ -123,6 +124,8 @@ pub struct Rating {
     pub tariff: Arc<TariffVersion>,
     /// The price that won; empty for money that the network named itself.
     pub price: PriceId,
+    /// The window of its price line; the default one where the price does not differ by window.
+    pub window: WindowId,
     /// What it counted; `None` for money that the network named itself.
     pub measure: Option<Measure>,
     /// Used before in this session and service, raw units.
@@ -139,6 +142,28 @@ pub struct Rating {
     pub lines: PriceLines,
     /// Used beyond what was granted, raw units.
     pub beyond_grant: u64,
+    /// Which slice of its report this is, from 0: a report over an edge of windows, versions or buckets has several.
+    pub slice: u16,
+}
+
+impl Rating {
+    /// Money that the network rated itself, debited as it is (RFC 8506 8.22).
+    pub fn of_network(tariff: &Arc<TariffVersion>, amount: Money) -> Self {
+        Self {
+            tariff: tariff.clone(),
+            price: PriceId::new(""),
+            window: WindowId::default(),
+            measure: None,
+            used_before: 0,
+            used: amount.micros().unsigned_abs(),
+            rated_before: 0,
+            rated: 0,
+            charged_before: Money::ZERO,
+            lines: PriceLines::new(),
+            beyond_grant: 0,
+            slice: 0,
+        }
+    }
 }
 
 /// Why a report came, or why there was none.

@@ -151,15 +151,17 @@ pub struct Profile {
     pub grant_cap: u64,
     /// Validity-Time to use instead of the price's, seconds; 0 for the price's.
     pub validity_seconds: u32,
+    /// Whether it reports what it used before and after a switch apart; if not, grants end at the next one (R41).
+    pub splits: bool,
 }
 
 impl Profile {
     /// What the standards say.
     pub const STANDARD: Self =
-        Self { resizes: false, marks_final: true, thresholds: true, grant_cap: 0, validity_seconds: 0 };
-    /// An Open5GS SMF: names a constant, takes any final unit for the end, reads one service.
+        Self { resizes: false, marks_final: true, thresholds: true, grant_cap: 0, validity_seconds: 0, splits: true };
+    /// An Open5GS SMF: names a constant, takes any final unit for the end, reads one service, splits nothing.
     pub const OPEN5GS: Self =
-        Self { resizes: true, marks_final: false, thresholds: true, grant_cap: 0, validity_seconds: 0 };
+        Self { resizes: true, marks_final: false, thresholds: true, grant_cap: 0, validity_seconds: 0, splits: false };
 }
 
 /// The answer to a command.
@@ -216,6 +218,8 @@ pub struct Grant {
     pub units: GrantUnits,
     /// Seconds until the client must ask again; 0 for an event that is already charged.
     pub validity_seconds: u32,
+    /// When another price begins: what is used before and after is to be reported apart (RFC 8506 8.20).
+    pub switch: Option<Timestamp>,
     /// Ask again when at most this much is left, in the grant's unit; 0 for none.
     pub threshold: u64,
     /// Nothing will follow.

@@ -43,6 +43,15 @@ impl Plmn {
     }
 }
 
+/// A network slice (S-NSSAI, TS 23.003 28.4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Slice {
+    /// Slice/Service Type.
+    pub service_type: u8,
+    /// Slice Differentiator, 24 bits.
+    pub differentiator: Option<u32>,
+}
+
 /// Who asks, about whom, and under which circumstances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Context {
@@ -165,6 +174,8 @@ pub struct PacketContext {
     pub ps_data_off: Option<u32>,
     /// Presence-Reporting-Area-Status.
     pub presence_area: Option<u32>,
+    /// Slice of the PDU session (5G only).
+    pub slice: Option<Slice>,
 }
 
 impl PacketContext {
@@ -190,6 +201,7 @@ impl PacketContext {
         take(&mut self.rule_base, &later.rule_base);
         take(&mut self.ps_data_off, &later.ps_data_off);
         take(&mut self.presence_area, &later.presence_area);
+        take(&mut self.slice, &later.slice);
     }
 }
 

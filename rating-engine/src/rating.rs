@@ -4,11 +4,16 @@
 //! reports (R04). [`afford`] says how much of a wanted quantity can be paid and what must be held for it (R22). Both look
 //! first and touch afterwards: what they return as an error has changed nothing.
 
+use std::sync::Arc;
+
+use smallvec::SmallVec;
+
 use crate::account::{Account, Flow, Holding, Holds, Place, Purpose};
 use crate::cdr::{Component, Movements, PriceLine, PriceLines};
 use crate::money::{Exact, Money, Rounding, RoundingScope, round};
-use crate::session::{LineState, Rated};
+use crate::session::{LINES_MAX, LineState, Rated};
 use crate::tariff::{Price, Pulse, TariffVersion};
+use crate::tariffs::{Applied, Book, LineKey, Pricing};
 use crate::time::Timestamp;
 use crate::units::Unit;
 
@@ -21,232 +26,419 @@ pub enum RatingError {
     OutOfRange,
 }
 
-/// What a report cost.
+/// What one slice of a report cost: usage of one price line, paid at one instant or by one set of buckets.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Settled {
+pub struct Slice {
+    /// The version and the place of the price in it.
+    pub tariff: Arc<TariffVersion>,
+    /// The price line.
+    pub line: LineKey,
+    /// When its usage began.
+    pub at: Timestamp,
+    /// Raw units used in it.
+    pub used: u64,
+    /// Raw units used of the line before.
+    pub used_before: u64,
+    /// Rated units of the line before.
+    pub rated_before: u64,
+    /// The increase of rated units.
+    pub rated: u64,
+    /// Charged to the service before.
+    pub charged_before: Money,
     /// The increase of the charge, rounded.
     pub amount: Money,
     /// Who paid: units first, then money.
     pub movements: Movements,
     /// Components that grew.
     pub lines: PriceLines,
-    /// Raw units used before.
-    pub used_before: u64,
-    /// Rated units before and the increase.
-    pub rated_before: u64,
-    /// The increase of rated units.
-    pub rated: u64,
 }
+
+impl Slice {
+    /// Takes over what follows it in the same price line.
+    fn join(&mut self, next: Self) {
+        self.used = self.used.saturating_add(next.used);
+        self.rated = self.rated.saturating_add(next.rated);
+        self.amount = self.amount.saturating_add(next.amount);
+        self.movements.extend(next.movements);
+        self.lines.extend(next.lines);
+    }
+
+    /// The price that won.
+    pub fn price(&self) -> Option<&Price> {
+        self.tariff.prices().get(usize::from(self.line.price))
+    }
+}
+
+/// The slices of one report: nearly always one.
+pub type Slices = SmallVec<[Slice; 1]>;
+
+/// Slices of one report; what would take more cannot be rated.
+pub const SLICES_MAX: usize = 512;
 
 /// A priced increase that has not been paid yet.
 #[derive(Clone, Debug)]
 struct Priced {
     line: LineState,
+    connect_fee: Option<Money>,
     from_buckets: u64,
     total: Money,
     lines: PriceLines,
     rated: u64,
 }
 
-/// Prices `quantity` more units and takes them from the account (R02 to R09, R17 to R19, R23).
+/// So much usage of one price.
+#[derive(Clone, Copy)]
+struct Portion<'a> {
+    applied: Applied<'a>,
+    /// When it began.
+    at: Timestamp,
+    /// Raw units.
+    used: u64,
+    /// Rated seconds; other units are rounded to pulses per line.
+    seconds: u64,
+}
+
+/// Prices `quantity` more units that were used from `at` on and takes them from the account (R02 to R09, R12, R13, R17 to
+/// R19, R23, R41).
+///
+/// # Errors
+/// Nothing has changed: no price matches at some instant of it, or the prices there count different units, or an amount
+/// does not fit.
 pub fn settle(
     account: &mut Account,
-    tariff: &TariffVersion,
-    price_index: u16,
+    pricing: &Pricing<'_>,
     rated: &mut Rated,
     quantity: u64,
-    purpose: Purpose<'_>,
-) -> Result<Settled, RatingError> {
-    let price = tariff.prices().get(usize::from(price_index)).ok_or(RatingError::NoPrice)?;
-    let Some(first) = seconds_to_edge(account, price, quantity, purpose.at) else {
-        return settle_part(account, tariff, price_index, rated, quantity, purpose);
-    };
+    at: Timestamp,
+) -> Result<Slices, RatingError> {
+    let applied = pricing.at(at).ok_or(RatingError::NoPrice)?;
+    let mut slices = Slices::new();
+    if applied.price.measure.unit() != Unit::Second {
+        let portion = Portion { applied, at, used: quantity, seconds: 0 };
+        slices.push(settle_portion(account, pricing, rated, portion)?);
+        return Ok(slices);
+    }
+    let mut laid = Laid::new(&pricing.book, rated, quantity, at)?;
+    let first = laid.next(account, pricing, rated)?;
+    if laid.is_done() {
+        slices.push(settle_portion(account, pricing, rated, first)?);
+        return Ok(slices);
+    }
     // Beside the originals, so that a later part that cannot be rated leaves nothing of the earlier ones.
     let (mut paying, mut counted) = (account.clone(), rated.clone());
-    let mut settled = settle_part(&mut paying, tariff, price_index, &mut counted, first, purpose)?;
-    let (mut at, mut left) = (purpose.at, quantity - first);
-    let mut part = first;
-    while left > 0 {
-        at = at.plus_seconds(i64::try_from(part).map_err(|_| RatingError::OutOfRange)?);
-        part = seconds_to_edge(&paying, price, left, at).unwrap_or(left);
-        left -= part;
-        let more = settle_part(&mut paying, tariff, price_index, &mut counted, part, Purpose { at, ..purpose })?;
-        settled.amount = settled.amount.checked_add(more.amount).ok_or(RatingError::OutOfRange)?;
-        settled.movements.extend(more.movements);
-        settled.lines.extend(more.lines);
-        settled.rated = settled.rated.saturating_add(more.rated);
+    slices.push(settle_portion(&mut paying, pricing, &mut counted, first)?);
+    while !laid.is_done() {
+        if slices.len() >= SLICES_MAX {
+            return Err(RatingError::OutOfRange);
+        }
+        let portion = laid.next(&paying, pricing, &counted)?;
+        let slice = settle_portion(&mut paying, pricing, &mut counted, portion)?;
+        match slices.last_mut() {
+            // Only other buckets pay.
+            Some(last) if last.line == slice.line => last.join(slice),
+            _ => slices.push(slice),
+        }
     }
     (*account, *rated) = (paying, counted);
-    Ok(settled)
+    Ok(slices)
 }
 
-/// Seconds that begin before the next instant at which another set of buckets pays; `None` when all of `quantity` do.
-/// Time is laid end to end, and a pulse belongs to the instant it starts at (R12, R17, R41); other units have one instant.
-fn seconds_to_edge(account: &Account, price: &Price, quantity: u64, at: Timestamp) -> Option<u64> {
-    if price.measure.unit() != Unit::Second || price.zero_rated {
-        return None;
-    }
-    let edges = account.buckets.iter().flat_map(|bucket| [bucket.valid_from, bucket.valid_to]);
-    let edge = edges.filter(|edge| *edge > at && *edge != Timestamp::NEVER).min()?;
-    Some(edge.seconds_since(at)).filter(|seconds| *seconds < quantity)
-}
-
-/// Prices and takes what belongs to one instant.
-fn settle_part(
-    account: &mut Account,
-    tariff: &TariffVersion,
-    price_index: u16,
-    rated: &mut Rated,
+/// What `quantity` more units would cost, buckets of the account considered; touches nothing (price enquiry, R21).
+///
+/// # Errors
+/// As [`settle`].
+pub fn quote(
+    account: &Account,
+    pricing: &Pricing<'_>,
+    rated: &Rated,
     quantity: u64,
-    purpose: Purpose<'_>,
-) -> Result<Settled, RatingError> {
-    let price = tariff.prices().get(usize::from(price_index)).ok_or(RatingError::NoPrice)?;
-    let fresh = LineState { price: price_index, ..LineState::default() };
-    let before = rated.lines.iter().find(|line| line.price == price_index).unwrap_or(&fresh);
-    let (used_before, rated_before) = (before.used, before.rated);
-    let priced = price_increase(account, tariff, price, rated, before, quantity, purpose)?;
+    at: Timestamp,
+) -> Result<Money, RatingError> {
+    let (mut account, mut rated) = (account.clone(), rated.clone());
+    let slices = settle(&mut account, pricing, &mut rated, quantity, at)?;
+    Ok(slices.iter().map(|slice| slice.amount).fold(Money::ZERO, Money::saturating_add))
+}
+
+/// Seconds laid end to end, pulse after pulse: each pulse belongs to the price, the window and the buckets of the instant
+/// it starts at (R12, R17, R41), whichever report it comes in.
+struct Laid {
+    /// When the second number [`Self::used`] began.
+    at: Timestamp,
+    /// Seconds used so far.
+    used: u64,
+    /// Seconds used in the end.
+    end: u64,
+    /// Seconds in pulses that were begun: at least as many as were used.
+    begun: u64,
+}
+
+impl Laid {
+    fn new(book: &Book<'_>, rated: &Rated, quantity: u64, at: Timestamp) -> Result<Self, RatingError> {
+        let (mut used, mut begun) = (0u64, 0u64);
+        for line in &rated.lines {
+            let price = book.price_of(line).ok_or(RatingError::NoPrice)?;
+            if price.measure.unit() == Unit::Second {
+                used = used.saturating_add(line.used);
+                // Where nothing is charged, nothing is rounded.
+                begun = begun.saturating_add(if price.zero_rated { line.used } else { line.rated });
+            }
+        }
+        let end = used.checked_add(quantity).ok_or(RatingError::OutOfRange)?;
+        Ok(Self { at, used, end, begun: begun.max(used) })
+    }
+
+    const fn is_done(&self) -> bool {
+        self.used == self.end
+    }
+
+    /// When the second of this number began.
+    fn instant(&self, second: u64) -> Result<Timestamp, RatingError> {
+        let seconds = i64::try_from(second.saturating_sub(self.used)).map_err(|_| RatingError::OutOfRange)?;
+        Ok(self.at.plus_seconds(seconds))
+    }
+
+    /// As many of the next pulses as one price and one set of buckets are for.
+    fn next<'a>(
+        &mut self,
+        account: &Account,
+        pricing: &Pricing<'a>,
+        rated: &Rated,
+    ) -> Result<Portion<'a>, RatingError> {
+        let start = self.instant(self.begun)?;
+        let last = rated.lines.get(usize::from(rated.last)).filter(|_| self.begun > self.used);
+        let last = last.and_then(|last| applied_of(&pricing.book, last.key));
+        let next = if self.end > self.begun { Some(pricing.at(start).ok_or(RatingError::NoPrice)?) } else { None };
+        let applied = match (last, next) {
+            // Seconds of a pulse that was begun before are its own: a part by themselves where another price follows.
+            (Some(last), next) if next.is_none_or(|next| next.line() != last.line()) => {
+                let (at, before) = (self.at, self.used);
+                let used = self.end.min(self.begun);
+                self.at = self.instant(used)?;
+                self.used = used;
+                return Ok(Portion { applied: last, at, used: used - before, seconds: 0 });
+            }
+            (_, Some(next)) => next,
+            (_, None) => pricing.at(self.at).ok_or(RatingError::NoPrice)?,
+        };
+        let price = applied.price;
+        if price.measure.unit() != Unit::Second {
+            return Err(RatingError::NoPrice);
+        }
+        let wanted = self.end.saturating_sub(self.begun);
+        let buckets = account.buckets.iter().flat_map(|bucket| [bucket.valid_from, bucket.valid_to]);
+        let edges = buckets.filter(|edge| !price.zero_rated && *edge > start);
+        let edge = edges.chain([applied.until]).min().unwrap_or(Timestamp::NEVER);
+        let room = if edge == Timestamp::NEVER { u64::MAX } else { edge.seconds_since(start) };
+        let seconds = if price.zero_rated {
+            wanted.min(room)
+        } else {
+            let pulse = if self.begun == 0 { price.pulse } else { price.pulse.following() };
+            // Every pulse that starts before the edge, up to the one that the last second is in.
+            let pulses = pulse.pulses(wanted).min(pulse.pulses(room));
+            if wanted == 0 { 0 } else { pulse.checked_quantity(pulses).ok_or(RatingError::OutOfRange)? }
+        };
+        let (at, before) = (self.at, self.used);
+        let begun = self.begun.checked_add(seconds).ok_or(RatingError::OutOfRange)?;
+        let used = self.end.min(begun);
+        self.at = self.instant(used)?;
+        (self.used, self.begun) = (used, begun);
+        Ok(Portion { applied, at, used: used - before, seconds })
+    }
+}
+
+/// A price line as if it were in force.
+fn applied_of<'a>(book: &Book<'a>, line: LineKey) -> Option<Applied<'a>> {
+    let version = book.version(line.version)?;
+    let price = version.prices().get(usize::from(line.price))?;
+    Some(Applied { version, place: line.price, price, window: line.window, until: Timestamp::NEVER })
+}
+
+/// Prices and takes what belongs to one price line.
+fn settle_portion(
+    account: &mut Account,
+    pricing: &Pricing<'_>,
+    rated: &mut Rated,
+    portion: Portion<'_>,
+) -> Result<Slice, RatingError> {
+    let Portion { applied, at, used, .. } = portion;
+    let (key, unit) = (applied.line(), applied.price.measure.unit());
+    let purpose = Purpose { service: pricing.context.service, key: pricing.key, at };
+    let place = rated.lines.iter().position(|line| line.key == key);
+    let last = place.unwrap_or(rated.lines.len());
+    let last = u8::try_from(last).ok().filter(|_| last < LINES_MAX).ok_or(RatingError::OutOfRange)?;
+    let fresh = LineState { key, ..LineState::default() };
+    let before = place.and_then(|place| rated.lines.get(place)).unwrap_or(&fresh);
+    let (used_before, rated_before, charged_before) = (before.used, before.rated, rated.charged);
+    let priced = price_increase(account, &pricing.book, rated, before, portion, purpose)?;
     let amount = priced.total.checked_sub(rated.charged).ok_or(RatingError::OutOfRange)?.max(Money::ZERO);
     let charged = rated.charged.checked_add(amount).ok_or(RatingError::OutOfRange)?;
-    let (holding, quantity) = (Holding::Units(price.measure.unit()), i64::try_from(priced.from_buckets).ok());
-    quantity.and_then(|taken| account.countable(holding, Flow::Debit, taken)).ok_or(RatingError::OutOfRange)?;
+    let quantity = i64::try_from(priced.from_buckets).ok();
+    let countable = quantity.and_then(|taken| account.countable(Holding::Units(unit), Flow::Debit, taken));
+    countable.ok_or(RatingError::OutOfRange)?;
     // Nothing has changed so far. Money first, because it alone can refuse; units were counted from this very state.
     let paid = account.take_money(amount, purpose).ok_or(RatingError::OutOfRange)?;
-    let mut movements = account.take_units(price.measure.unit(), priced.from_buckets, purpose);
+    let mut movements = account.take_units(unit, priced.from_buckets, purpose);
     if movements.is_empty() {
         movements = paid;
     } else if !paid.is_empty() {
         movements.extend(paid);
     }
-    rated.charged = charged;
-    match rated.lines.iter_mut().find(|line| line.price == price_index) {
+    (rated.charged, rated.connect_fee, rated.last) = (charged, priced.connect_fee, last);
+    match place.and_then(|place| rated.lines.get_mut(place)) {
         Some(line) => *line = priced.line,
         None => rated.lines.push(priced.line),
     }
-    Ok(Settled { amount, movements, lines: priced.lines, used_before, rated_before, rated: priced.rated })
-}
-
-/// What `quantity` more units would cost, buckets of the account considered; touches nothing (price enquiry, R21).
-pub fn quote(
-    account: &Account,
-    tariff: &TariffVersion,
-    price_index: u16,
-    rated: &Rated,
-    quantity: u64,
-    purpose: Purpose<'_>,
-) -> Result<Money, RatingError> {
-    let price = tariff.prices().get(usize::from(price_index)).ok_or(RatingError::NoPrice)?;
-    if seconds_to_edge(account, price, quantity, purpose.at).is_some() {
-        let (mut account, mut rated) = (account.clone(), rated.clone());
-        return settle(&mut account, tariff, price_index, &mut rated, quantity, purpose).map(|settled| settled.amount);
-    }
-    let fresh = LineState { price: price_index, ..LineState::default() };
-    let before = rated.lines.iter().find(|line| line.price == price_index).unwrap_or(&fresh);
-    let priced = price_increase(account, tariff, price, rated, before, quantity, purpose)?;
-    priced.total.checked_sub(rated.charged).map(|amount| amount.max(Money::ZERO)).ok_or(RatingError::OutOfRange)
+    Ok(Slice {
+        tariff: applied.version.clone(),
+        line: key,
+        at,
+        used,
+        used_before,
+        rated_before,
+        rated: priced.rated,
+        charged_before,
+        amount,
+        movements,
+        lines: priced.lines,
+    })
 }
 
 fn price_increase(
     account: &Account,
-    tariff: &TariffVersion,
-    price: &Price,
+    book: &Book<'_>,
     rated: &Rated,
     before: &LineState,
-    quantity: u64,
+    portion: Portion<'_>,
     purpose: Purpose<'_>,
 ) -> Result<Priced, RatingError> {
+    let Portion { applied: Applied { price, window, .. }, used: quantity, seconds, .. } = portion;
     let mut line = before.clone();
     line.used = line.used.checked_add(quantity).ok_or(RatingError::OutOfRange)?;
+    let connect_fee = rated.connect_fee;
     if price.zero_rated {
-        return Ok(Priced { line, from_buckets: 0, total: rated.charged, lines: PriceLines::new(), rated: 0 });
+        let (total, lines) = (rated.charged, PriceLines::new());
+        return Ok(Priced { line, connect_fee, from_buckets: 0, total, lines, rated: 0 });
     }
     let unit = price.measure.unit();
     let free = account.units_available(unit, purpose).fold(0u64, |sum, (_, free)| sum.saturating_add(free));
+    let reached = reached(book, rated, portion.applied);
     let (from_buckets, paid_from, paid) = match unit {
         // Buckets pay rated seconds, and those seconds count towards the tiers (R09, R18).
         Unit::Second => {
-            line.rated = price.pulse.round_up(line.used).ok_or(RatingError::OutOfRange)?;
-            let increase = line.rated.saturating_sub(before.rated);
-            let from_buckets = increase.min(free);
-            line.unpaid = line.unpaid.saturating_add(increase - from_buckets);
-            (from_buckets, before.rated.saturating_add(from_buckets), increase - from_buckets)
+            line.rated = line.rated.checked_add(seconds).ok_or(RatingError::OutOfRange)?;
+            let from_buckets = seconds.min(free);
+            line.unpaid = line.unpaid.saturating_add(seconds - from_buckets);
+            (from_buckets, reached.saturating_add(from_buckets), seconds - from_buckets)
         }
         // Buckets pay actual octets and events; the rest has pulses and tiers of its own (R09, R19).
         Unit::Octet | Unit::Event => {
             let from_buckets = quantity.min(free);
             line.unpaid = line.unpaid.checked_add(quantity - from_buckets).ok_or(RatingError::OutOfRange)?;
             line.rated = price.pulse.round_up(line.unpaid).ok_or(RatingError::OutOfRange)?;
-            (from_buckets, before.rated, line.rated.saturating_sub(before.rated))
+            (from_buckets, reached, line.rated.saturating_sub(before.rated))
         }
     };
     let mut lines = PriceLines::new();
-    if line.connect_fee.is_none() && quantity > 0 {
-        // The fee of a first pulse that buckets pay in full is only due where the price says so (R07). Octets reach the
-        // end of that pulse in as many reports as they like: until then, and while buckets pay, it is open (R04).
-        let (bundled, paid_by_money) = match unit {
-            Unit::Second => (from_buckets >= price.pulse.first(), true),
-            Unit::Octet | Unit::Event => (line.used - line.unpaid >= price.pulse.first(), line.unpaid > 0),
-        };
-        let decided = bundled || paid_by_money || price.connect_fee_when_bundled;
-        let due = price.connect_fee > Money::ZERO && (!bundled || price.connect_fee_when_bundled);
-        line.connect_fee = decided.then_some(due);
-        if decided && due {
-            let exact = Exact::from_money(price.connect_fee);
-            lines.push(PriceLine { component: Component::ConnectFee, quantity: 0, exact });
+    let others = || rated.lines.iter().filter(|other| other.key != line.key);
+    let connect_fee = match connect_fee {
+        None if quantity > 0 => {
+            // The fee is that of the first line, at the window then in force (R07).
+            let first = rated.lines.first().unwrap_or(&line);
+            let first_price =
+                if first.key == line.key { price } else { book.price_of(first).ok_or(RatingError::NoPrice)? };
+            let fee = *first_price.connect_fee.get(first.key.window);
+            // The fee of a first pulse that buckets pay in full is only due where the price says so (R07). Octets reach
+            // the end of that pulse in as many reports as they like: until then, and while buckets pay, it is open (R04).
+            let (bundled, paid_by_money) = match unit {
+                Unit::Second => (from_buckets >= first_price.pulse.first(), true),
+                Unit::Octet | Unit::Event => {
+                    let used = others().fold(line.used, |sum, other| sum.saturating_add(other.used));
+                    let unpaid = others().fold(line.unpaid, |sum, other| sum.saturating_add(other.unpaid));
+                    (used.saturating_sub(unpaid) >= first_price.pulse.first(), unpaid > 0)
+                }
+            };
+            let fee_when_bundled = first_price.connect_fee_when_bundled;
+            let due = if !bundled || fee_when_bundled { fee } else { Money::ZERO };
+            let decided = bundled || paid_by_money || fee_when_bundled;
+            if decided && due > Money::ZERO {
+                let exact = Exact::from_money(due);
+                lines.push(PriceLine { component: Component::ConnectFee, quantity: 0, exact });
+            }
+            decided.then_some(due)
         }
-    }
-    price.tiers.split(paid_from, paid, |number, part| {
+        decided => decided,
+    };
+    let tiers = price.tiers.get(window);
+    tiers.split(paid_from, paid, |number, part| {
         if line.tiers.len() <= number {
             line.tiers.resize(number + 1, 0);
         }
-        if let (Some(total), Some(tier)) = (line.tiers.get_mut(number), price.tiers.as_slice().get(number)) {
+        if let (Some(total), Some(tier)) = (line.tiers.get_mut(number), tiers.as_slice().get(number)) {
             *total = total.saturating_add(part);
             if let (Ok(number), Some(exact)) = (u16::try_from(number), tier.rate.price(part)) {
                 lines.push(PriceLine { component: Component::Tier(number), quantity: part, exact });
             }
         }
     });
-    let others = rated.lines.iter().filter(|other| other.price != line.price);
-    let total = total(tariff, others.chain(std::iter::once(&line)), price)?;
+    let others = rated.lines.iter().filter(|other| other.key != line.key);
+    let total = total(book, portion.applied, others.chain(std::iter::once(&line)), connect_fee)?;
     let total = total.checked_add(rated.network_rated).ok_or(RatingError::OutOfRange)?;
     let rated_increase = line.rated.saturating_sub(before.rated);
-    Ok(Priced { line, from_buckets, total, lines, rated: rated_increase })
+    Ok(Priced { line, connect_fee, from_buckets, total, lines, rated: rated_increase })
 }
 
-/// The rounded charge of all lines of a service (R02, R08).
+/// The rated units of a price so far, whatever the window or version: where its next tier begins (R09).
+fn reached(book: &Book<'_>, rated: &Rated, applied: Applied<'_>) -> u64 {
+    let is_same = |line: &&LineState| {
+        line.key == applied.line() || book.price_of(line).is_some_and(|other| other.id == applied.price.id)
+    };
+    let of_price = rated.lines.iter().filter(is_same);
+    of_price.fold(0, |sum, line| sum.saturating_add(line.rated))
+}
+
+/// The rounded charge of all lines of a service (R02, R08), by the rounding and limits of what was used last.
 fn total<'a>(
-    tariff: &TariffVersion,
+    book: &Book<'_>,
+    applied: Applied<'_>,
     lines: impl Iterator<Item = &'a LineState>,
-    limits: &Price,
+    connect_fee: Option<Money>,
 ) -> Result<Money, RatingError> {
-    let rounding = match tariff.rounding().scope() {
-        RoundingScope::Line | RoundingScope::Event => tariff.rounding(),
+    let scope = applied.version.rounding().scope();
+    let rounding = match scope {
+        RoundingScope::Line | RoundingScope::Event => applied.version.rounding(),
         RoundingScope::Bill => Rounding::MICRO,
     };
     let mut exact = Exact::ZERO;
     let mut sum = Money::ZERO;
-    for line in lines {
-        let price = tariff.prices().get(usize::from(line.price)).ok_or(RatingError::NoPrice)?;
-        let fee = (line.connect_fee == Some(true)).then(|| Exact::from_money(price.connect_fee));
-        let tiers = price.tiers.as_slice().iter().zip(&line.tiers).map(|(tier, quantity)| tier.rate.price(*quantity));
-        for component in fee.map(Some).into_iter().chain(tiers) {
-            let component = component.ok_or(RatingError::OutOfRange)?;
-            match tariff.rounding().scope() {
-                RoundingScope::Line => {
-                    let rounded = round(component, rounding).ok_or(RatingError::OutOfRange)?;
-                    sum = sum.checked_add(rounded).ok_or(RatingError::OutOfRange)?;
-                }
-                RoundingScope::Event | RoundingScope::Bill => {
-                    exact = exact.checked_add(component).ok_or(RatingError::OutOfRange)?;
-                }
+    let mut add = |component: Option<Exact>| {
+        let component = component.ok_or(RatingError::OutOfRange)?;
+        match scope {
+            RoundingScope::Line => {
+                let rounded = round(component, rounding).ok_or(RatingError::OutOfRange)?;
+                sum = sum.checked_add(rounded).ok_or(RatingError::OutOfRange)?;
+            }
+            RoundingScope::Event | RoundingScope::Bill => {
+                exact = exact.checked_add(component).ok_or(RatingError::OutOfRange)?;
             }
         }
+        Ok(())
+    };
+    if let Some(fee) = connect_fee.filter(|fee| *fee > Money::ZERO) {
+        add(Some(Exact::from_money(fee)))?;
     }
-    if tariff.rounding().scope() != RoundingScope::Line {
+    for line in lines {
+        let price =
+            if line.key == applied.line() { applied.price } else { book.price_of(line).ok_or(RatingError::NoPrice)? };
+        for (tier, quantity) in price.tiers.get(line.key.window).as_slice().iter().zip(&line.tiers) {
+            add(tier.rate.price(*quantity))?;
+        }
+    }
+    if scope != RoundingScope::Line {
         sum = round(exact, rounding).ok_or(RatingError::OutOfRange)?;
     }
     if sum > Money::ZERO {
-        sum = limits.min_charge.map_or(sum, |least| sum.max(least));
-        sum = limits.max_charge.map_or(sum, |most| sum.min(most));
+        sum = applied.price.min_charge.map_or(sum, |least| sum.max(least));
+        sum = applied.price.max_charge.map_or(sum, |most| sum.min(most));
     }
     Ok(sum)
 }
@@ -267,12 +459,13 @@ pub struct Affordable {
 /// is free, also beyond the most that the price takes (R08), needs no purse.
 pub fn afford(
     account: &Account,
-    price_index: u16,
-    price: &Price,
+    book: &Book<'_>,
+    applied: Applied<'_>,
     rated: &Rated,
     wanted: u64,
     purpose: Purpose<'_>,
 ) -> Affordable {
+    let Applied { price, window, .. } = applied;
     let mut result = Affordable { quantity: wanted, holds: Holds::new(), valid_to: Timestamp::NEVER };
     if price.zero_rated {
         return result;
@@ -286,21 +479,21 @@ pub fn afford(
         left -= taken;
         result.holds.push((Place::Bucket(number), i64::try_from(taken).unwrap_or(i64::MAX)));
     }
-    let line = rated.lines.iter().find(|line| line.price == price_index);
-    let mut reached = line.map_or(0, |line| line.rated);
+    let mut reached = reached(book, rated, applied);
+    let tiers = price.tiers.get(window);
     if price.measure.unit() == Unit::Second {
         reached = reached.saturating_add(wanted - left);
     }
     let charged = rated.charged.saturating_sub(rated.network_rated);
     let mut room = price.max_charge.map_or(Money::MAX, |most| most.saturating_sub(charged).max(Money::ZERO));
     let cost = |from: u64, quantity: u64, room: Money| {
-        let cost = price.tiers.price(from, quantity).and_then(Exact::ceil);
+        let cost = tiers.price(from, quantity).and_then(Exact::ceil);
         if price.max_charge.is_some() { Some(cost.map_or(room, |cost| cost.min(room))) } else { cost }
     };
     let mut pulse = price.pulse;
     // After the first pulse the call goes on: what follows is no first pulse any more.
-    let following = Pulse::new(pulse.next(), pulse.next()).unwrap_or(Pulse::ONE);
-    if room == Money::ZERO || price.tiers.is_free_at(reached) {
+    let following = pulse.following();
+    if room == Money::ZERO || tiers.is_free_at(reached) {
         let free = |whole| cost(reached, whole, room).filter(|cost| *cost == Money::ZERO);
         if let Some((whole, _)) = most_pulses(pulse, left, free) {
             left = left.saturating_sub(whole);
@@ -334,18 +527,36 @@ pub fn afford(
     result
 }
 
+/// The money in `holds`.
+pub fn money_held(account: &Account, holds: &Holds) -> Money {
+    let is_money = |place: &Place| match place {
+        Place::Bucket(number) => account.buckets.get(*number).is_some_and(|bucket| bucket.holding == Holding::Money),
+        Place::Credit => true,
+    };
+    let money = holds.iter().filter(|(place, _)| is_money(place));
+    money.fold(Money::ZERO, |sum, (_, amount)| sum.saturating_add(Money::from_micros(*amount)))
+}
+
 /// Whether the account can pay `wanted` units and more, by a rough look that never says so when it cannot: unit buckets,
 /// then all money at the price of what is left.
-pub fn is_ample(account: &Account, price: &Price, line: Option<&LineState>, wanted: u64, purpose: Purpose<'_>) -> bool {
+pub fn is_ample(
+    account: &Account,
+    book: &Book<'_>,
+    applied: Applied<'_>,
+    rated: &Rated,
+    wanted: u64,
+    purpose: Purpose<'_>,
+) -> bool {
+    let Applied { price, window, .. } = applied;
     let units = account.units_available(price.measure.unit(), purpose);
     let left = units.fold(wanted, |left, (_, free)| left.saturating_sub(free));
     if left == 0 || price.zero_rated {
         return true;
     }
     let bundled = if price.measure.unit() == Unit::Second { wanted - left } else { 0 };
-    let reached = line.map_or(0, |line| line.rated).saturating_add(bundled);
+    let reached = reached(book, rated, applied).saturating_add(bundled);
     let Some(whole) = price.pulse.round_up(left) else { return false };
-    let Some(cost) = price.tiers.price(reached, whole).and_then(Exact::ceil) else { return false };
+    let Some(cost) = price.tiers.get(window).price(reached, whole).and_then(Exact::ceil) else { return false };
     // Several purses may be too small for a pulse each: one must do.
     account.free_purses(purpose).any(|purse| purse.available >= cost)
 }

@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::ids::{AccountId, CdrPosition, SessionId, SubscriberId, TenantId};
 use crate::money::Money;
 use crate::tariff::{ServiceKey, TariffVersion};
+use crate::tariffs::LineKey;
 use crate::time::Timestamp;
 use crate::units::Measure;
 
@@ -54,7 +55,7 @@ pub struct Session {
     pub client_state: u32,
     /// The circumstances, as last told.
     pub context: Arc<Context>,
-    /// The tariff version it is charged by.
+    /// The tariff version in force when it began.
     pub tariff: Arc<TariffVersion>,
     /// Its services, in order of appearance.
     pub services: Vec<ServiceState>,
@@ -102,6 +103,9 @@ pub struct ServiceState {
     pub grant: Option<GrantState>,
     /// When its unreported usage began, in the client's time: the last report, else the first grant (R41).
     pub since: Timestamp,
+    /// When its first used second began, or would have if it had never paused; `None` before one is reported since it got
+    /// a grant. Seconds are laid end to end from here (R41).
+    pub answered: Option<Timestamp>,
     /// It was denied or got its final units, and waits for money.
     pub waiting: bool,
 }
@@ -117,6 +121,8 @@ pub struct GrantState {
     pub at: Timestamp,
     /// Seconds it is valid for.
     pub validity_seconds: u32,
+    /// When another price begins, if the client was told to report what it used before and after apart.
+    pub switch: Option<Timestamp>,
     /// What is held for it.
     pub reservation: Reservation,
 }
@@ -124,19 +130,33 @@ pub struct GrantState {
 /// Cumulative usage and charge of one service (R04).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Rated {
-    /// Per price used, in order of first use.
+    /// Per price line used, in order of first use.
     pub lines: SmallVec<[LineState; 1]>,
+    /// The place of the line used last.
+    pub last: u8,
+    /// The connect fee that is due, 0 for none; `None` while that is open (R07).
+    pub connect_fee: Option<Money>,
     /// Charged so far, rounded: price lines and money that the network rated.
     pub charged: Money,
     /// Of that, money that the network rated itself.
     pub network_rated: Money,
 }
 
-/// Cumulative state of one price of one service.
+impl Rated {
+    /// The line of this key.
+    pub fn line(&self, key: LineKey) -> Option<&LineState> {
+        self.lines.iter().find(|line| line.key == key)
+    }
+}
+
+/// Price lines of one service; usage that would need more cannot be rated.
+pub const LINES_MAX: usize = 64;
+
+/// Cumulative state of one price line of one service.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct LineState {
-    /// Place of the price in the tariff version.
-    pub price: u16,
+    /// Which.
+    pub key: LineKey,
     /// Raw units used.
     pub used: u64,
     /// Raw units that no unit bucket paid.
@@ -145,8 +165,6 @@ pub struct LineState {
     pub rated: u64,
     /// Rated units that money paid for, per tier.
     pub tiers: SmallVec<[u64; 2]>,
-    /// Whether the connect fee is due; decided by the first usage (R07).
-    pub connect_fee: Option<bool>,
 }
 
 impl Clone for LineState {

@@ -42,6 +42,8 @@ use crate::session::{
 };
 use crate::table::{Keyed, Names, Table};
 use crate::tariff::{ServiceKey, TariffVersion};
+use crate::tariffs::Book;
+pub use crate::tariffs::Tariffs;
 use crate::time::Timestamp;
 
 /// Deadlines that [`Shard::expire`] looks at in one call: those that were put off come back into the queue.
@@ -49,32 +51,6 @@ const DEADLINES_AT_ONCE: usize = 16;
 
 /// How long a mutation's key is remembered, seconds: 30 days.
 const MUTATION_KEPT_SECONDS: i64 = 30 * 86_400;
-
-/// The tariff versions in force, by name.
-#[derive(Clone, Debug, Default)]
-pub struct Tariffs(HashMap<TariffName, Arc<TariffVersion>>);
-
-impl Tariffs {
-    /// Puts a version in force in place of any other of its name.
-    pub fn insert(&mut self, version: Arc<TariffVersion>) {
-        self.0.insert(version.name().clone(), version);
-    }
-
-    /// The version in force of this name.
-    pub fn get(&self, name: &TariffName) -> Option<&Arc<TariffVersion>> {
-        self.0.get(name)
-    }
-
-    /// How many there are.
-    pub fn len(&self) -> usize {
-        self.0.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
 
 /// What a shard may hold (design D12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,8 +180,11 @@ struct Scene<'a> {
     session: &'a SessionId,
     subscriber: SubscriberId,
     opened: Timestamp,
+    /// The circumstances from now on: grants.
     context: &'a Arc<Context>,
-    tariff: &'a Arc<TariffVersion>,
+    /// The circumstances of what is reported.
+    used_in: &'a Arc<Context>,
+    book: Book<'a>,
 }
 
 impl Shard {
@@ -223,7 +202,7 @@ impl Shard {
         }
         match &command.action {
             Action::Start(_) => self.refused_once(command, |shard, command| shard.start(tariffs, command)),
-            Action::Update(_) | Action::Stop(_) => self.go_on(&command),
+            Action::Update(_) | Action::Stop(_) => self.go_on(tariffs, &command),
             Action::Debit(_) | Action::Refund { .. } => {
                 self.refused_once(command, |shard, command| shard.event(tariffs, command))
             }
@@ -271,8 +250,7 @@ impl Shard {
             Ok(payer) => payer,
             Err(refusal) => return refused(refusal),
         };
-        let Some(tariff) = tariffs.get(&subscriber.tariff).filter(|tariff| tariff.currency() == account.currency)
-        else {
+        let Some(tariff) = tariff_of(tariffs, subscriber, account, &command) else {
             return refused(Refusal::RatingFailed);
         };
         let reopens = self.sessions.get(&command.session).is_some_and(|slot| slot.value.is_open());
@@ -292,7 +270,8 @@ impl Shard {
             return refused(Refusal::OutOfRange);
         };
         let reserved_before = account.reserved_money();
-        let scene = scene(&command, &session.id, &session.context, &session.tariff, session.subscriber);
+        let book = Book::new(&session.tariff, tariffs);
+        let scene = scene(&command, &session.id, &session.context, book, session.subscriber);
         let services = serve_all(&scene, account, &mut session.services, requests, &mut effects);
         let mut answered = Answered { services, ..Answered::default() };
         if command.command_level && answered.services.iter().any(is_denied) {
@@ -327,7 +306,7 @@ impl Shard {
     }
 
     /// An update or a stop.
-    fn go_on(&mut self, command: &Command) -> Effects {
+    fn go_on(&mut self, tariffs: &Tariffs, command: &Command) -> Effects {
         let Some(slot) = self.sessions.get_mut(&command.session) else {
             return refused(Refusal::UnknownSession);
         };
@@ -358,14 +337,18 @@ impl Shard {
         };
         let mut effects = unchanged(());
         let reserved_before = account.reserved_money();
-        let mut context_changed = false;
+        // What is reported was used in the circumstances told before; what was not told then counts from the beginning.
+        let mut used_in = None;
         if *session.context != command.context {
             let mut context = (*session.context).clone();
-            context_changed = context.update(&command.context);
-            if context_changed {
+            if context.update(&command.context) {
+                let mut before = context.clone();
+                before.update(&session.context);
+                used_in = Some(Arc::new(before));
                 session.context = Arc::new(context);
             }
         }
+        let context_changed = used_in.is_some();
         if command.client_state != 0 {
             session.client_state = command.client_state;
         }
@@ -380,7 +363,8 @@ impl Shard {
             barred,
             settles_only: stops || !was_open,
             opened: session.opened,
-            ..scene(command, &session.id, &session.context, &session.tariff, session.subscriber)
+            used_in: used_in.as_ref().unwrap_or(&session.context),
+            ..scene(command, &session.id, &session.context, Book::new(&session.tariff, tariffs), session.subscriber)
         };
         let services = serve_all(&scene, account, &mut session.services, requests, &mut effects);
         let denied_whole = command.command_level && services.iter().any(is_denied);
@@ -801,7 +785,7 @@ fn scene<'a>(
     command: &Command,
     session: &'a SessionId,
     context: &'a Arc<Context>,
-    tariff: &'a Arc<TariffVersion>,
+    book: Book<'a>,
     subscriber: SubscriberId,
 ) -> Scene<'a> {
     Scene {
@@ -816,8 +800,20 @@ fn scene<'a>(
         subscriber,
         opened: command.now,
         context,
-        tariff,
+        used_in: context,
+        book,
     }
+}
+
+/// The version that a start or event is charged by: the one in force at the client's time, in the account's currency.
+fn tariff_of<'a>(
+    tariffs: &'a Tariffs,
+    subscriber: &Subscriber,
+    account: &Account,
+    command: &Command,
+) -> Option<&'a Arc<TariffVersion>> {
+    let when = command.event_time.unwrap_or(command.now);
+    tariffs.at(&subscriber.tariff, when).filter(|tariff| tariff.currency() == account.currency)
 }
 
 fn new_session(command: &mut Command, subscriber: &Subscriber, tariff: Arc<TariffVersion>, phase: Phase) -> Session {

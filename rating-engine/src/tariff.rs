@@ -1,16 +1,23 @@
 //! What things cost: tariff versions and the prices in them, as checked values.
 //!
 //! A [`TariffVersion`] is immutable and shared; sessions hold on to the one they began with. Documents are parsed
-//! outside; [`TariffVersion::new`] takes the parts or says every reason why not, and nothing needs checking afterwards.
-//! Absent here: calendars, zones and versions in time, which will add members to [`Price`] and a choice above
-//! [`TariffVersion::price`], not change them.
+//! outside; [`TariffDraft::publish`] takes the parts or says every reason why not, and nothing needs checking afterwards.
+//! Which price wins is in [`crate::selector`], which version is in force in [`crate::tariffs`]. Absent here: offers,
+//! currency conversion, tiers over a billing cycle.
 
 use std::fmt;
 use std::sync::Arc;
 
+use hashbrown::HashSet;
+
+use crate::calendar::{Calendar, WindowId};
 use crate::ids::{PriceId, RatingGroup, ServiceId, TariffName};
 use crate::money::{Currency, Exact, Money, Rate, Rounding};
+use crate::networks::Networks;
+use crate::selector::{self, Filter, Selector, Subject};
+use crate::time::Timestamp;
 use crate::units::{Measure, Unit};
+use crate::zones::Zones;
 
 /// Which kind of service is charged: the number in Service-Context-Id (RFC 8506 8.42, TS 32.299 7.1.12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -109,6 +116,17 @@ impl Pulse {
         }
         let steps = quantity.saturating_sub(self.first).div_ceil(self.next);
         self.first.checked_add(steps.checked_mul(self.next)?)
+    }
+
+    /// What follows the first pulse: no first one any more.
+    #[must_use]
+    pub const fn following(self) -> Self {
+        Self { first: self.next, next: self.next }
+    }
+
+    /// The quantity that `pulses` whole pulses hold, from a fresh first one; `None` when it does not fit.
+    pub fn checked_quantity(self, pulses: u64) -> Option<u64> {
+        if pulses == 0 { Some(0) } else { self.first.checked_add((pulses - 1).checked_mul(self.next)?) }
     }
 
     /// The quantity that `pulses` whole pulses hold, from a fresh first one; clamped.
@@ -244,25 +262,67 @@ pub struct FinanceCodes {
     pub revenue_rule: Box<str>,
 }
 
+/// A value that may differ by window.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct PerWindow<T> {
+    /// Where no window says otherwise.
+    usual: T,
+    /// In these windows.
+    windows: Box<[(WindowId, T)]>,
+}
+
+impl<T> PerWindow<T> {
+    /// The same at all times.
+    pub fn always(usual: T) -> Self {
+        Self { usual, windows: Box::default() }
+    }
+
+    /// This, but others in these windows; a window named twice has what was named first.
+    pub fn new(usual: T, windows: Vec<(WindowId, T)>) -> Self {
+        Self { usual, windows: windows.into() }
+    }
+
+    /// The value in `window`.
+    pub fn get(&self, window: WindowId) -> &T {
+        self.named(window).unwrap_or(&self.usual)
+    }
+
+    /// `window` if it has a value of its own, else the default window: what tells price lines apart (R02).
+    pub fn line_window(&self, window: WindowId) -> WindowId {
+        if self.named(window).is_some() { window } else { WindowId::default() }
+    }
+
+    /// All values, the usual one first.
+    pub fn values(&self) -> impl Iterator<Item = &T> {
+        std::iter::once(&self.usual).chain(self.windows.iter().map(|(_, value)| value))
+    }
+
+    /// The windows that have a value of their own.
+    pub fn windows(&self) -> impl Iterator<Item = WindowId> {
+        self.windows.iter().map(|(window, _)| *window)
+    }
+
+    #[inline]
+    fn named(&self, window: WindowId) -> Option<&T> {
+        self.windows.iter().find(|(named, _)| *named == window).map(|(_, value)| value)
+    }
+}
+
 /// One price: what it is for, and what it takes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Price {
     /// Its id, unique in the version.
     pub id: PriceId,
-    /// The service it is for; `None` for any.
-    pub service: Option<Service>,
-    /// The rating group it is for; `None` for any.
-    pub rating_group: Option<RatingGroup>,
-    /// The service identifier it is for; `None` for any.
-    pub service_id: Option<ServiceId>,
+    /// What it is for.
+    pub filter: Filter,
     /// What it counts.
     pub measure: Measure,
     /// Increments.
     pub pulse: Pulse,
     /// Rates.
-    pub tiers: Tiers,
+    pub tiers: PerWindow<Tiers>,
     /// Once per answered call or used session (R07).
-    pub connect_fee: Money,
+    pub connect_fee: PerWindow<Money>,
     /// Whether the connect fee is taken although a bucket pays the first pulse (R07).
     pub connect_fee_when_bundled: bool,
     /// Least charge of one event, when there is one at all (R08).
@@ -278,17 +338,32 @@ pub struct Price {
 }
 
 impl Price {
-    /// How narrowly it is meant: service identifier before rating group before service.
-    fn specificity(&self) -> u8 {
-        u8::from(self.service_id.is_some()) << 2
-            | u8::from(self.rating_group.is_some()) << 1
-            | u8::from(self.service.is_some())
+    /// A price of one rate, without pulses, fees, limits or windows, and with the unit's standard grants.
+    pub fn flat(id: PriceId, filter: Filter, measure: Measure, rate: Rate) -> Self {
+        Self {
+            id,
+            filter,
+            measure,
+            pulse: Pulse::ONE,
+            tiers: PerWindow::always(Tiers::flat(rate)),
+            connect_fee: PerWindow::always(Money::ZERO),
+            connect_fee_when_bundled: false,
+            min_charge: None,
+            max_charge: None,
+            zero_rated: false,
+            grant: GrantPolicy::standard(measure.unit()),
+            finance: FinanceCodes::default(),
+        }
     }
 
-    fn matches(&self, service: Service, key: &ServiceKey) -> bool {
-        self.service.is_none_or(|wanted| wanted == service)
-            && self.rating_group.is_none_or(|wanted| key.rating_group == Some(wanted))
-            && self.service_id.is_none_or(|wanted| key.services.contains(&wanted))
+    /// The window that its price line has at times of `window` (R02): the window itself if its rates or fee differ there
+    /// or it is only for it.
+    pub fn line_window(&self, window: WindowId) -> WindowId {
+        if self.filter.window == Some(window) {
+            return window;
+        }
+        let of_rates = self.tiers.line_window(window);
+        if of_rates == WindowId::default() { self.connect_fee.line_window(window) } else { of_rates }
     }
 }
 
@@ -307,77 +382,174 @@ impl fmt::Display for Problem {
     }
 }
 
-/// One version of a tariff: immutable, known by its content hash.
-#[derive(Debug, PartialEq, Eq)]
-pub struct TariffVersion {
-    name: TariffName,
-    version: u32,
-    currency: Currency,
-    rounding: Rounding,
-    /// Most specific first.
-    prices: Box<[Price]>,
-    content_hash: [u8; 32],
+/// What happens to sessions that are open when a new version comes into force (R15).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum VersionPolicy {
+    /// Each pulse or part is priced by the version in force at its instant.
+    #[default]
+    Split,
+    /// The version in force when a session begins is kept to its end.
+    SessionStart,
 }
 
-impl TariffVersion {
-    /// Takes the parts, or says every reason why they make no tariff. `content_hash` is of the canonical document.
+/// The parts of a tariff version, not checked yet.
+#[derive(Clone, Debug)]
+pub struct TariffDraft {
+    /// The tariff's name.
+    pub name: TariffName,
+    /// The version's number.
+    pub version: u32,
+    /// First instant at which it is in force; the far past for a tariff's first version.
+    pub valid_from: Timestamp,
+    /// What happens to open sessions when a later version comes into force.
+    pub policy: VersionPolicy,
+    /// The currency of every amount in it.
+    pub currency: Currency,
+    /// Its rounding.
+    pub rounding: Rounding,
+    /// Its windows; `None` when nothing depends on the time of day.
+    pub calendar: Option<Calendar>,
+    /// Its zones of numbers.
+    pub zones: Zones,
+    /// Its lists of visited networks.
+    pub networks: Networks,
+    /// Its prices, in document order.
+    pub prices: Vec<Price>,
+    /// SHA-256 of the canonical document.
+    pub content_hash: [u8; 32],
+}
+
+impl TariffDraft {
+    /// A tariff in force at all times, without windows, zones and networks.
     pub fn new(
         name: TariffName,
         version: u32,
         currency: Currency,
         rounding: Rounding,
-        mut prices: Vec<Price>,
+        prices: Vec<Price>,
         content_hash: [u8; 32],
-    ) -> Result<Arc<Self>, Vec<Problem>> {
+    ) -> Self {
+        Self {
+            name,
+            version,
+            valid_from: Timestamp::from_millis(i64::MIN),
+            policy: VersionPolicy::default(),
+            currency,
+            rounding,
+            calendar: None,
+            zones: Zones::default(),
+            networks: Networks::default(),
+            prices,
+            content_hash,
+        }
+    }
+
+    /// The version, or every reason why the parts make none.
+    ///
+    /// # Errors
+    /// Each [`Problem`] names a place and says what is wrong there.
+    pub fn publish(self) -> Result<Arc<TariffVersion>, Vec<Problem>> {
         let mut problems = Vec::new();
         let mut problem = |path: String, reason: &str| problems.push(Problem { path, reason: reason.to_owned() });
-        if prices.is_empty() {
+        if self.prices.is_empty() {
             problem("prices".to_owned(), "a tariff needs at least one price");
         }
-        for (number, price) in prices.iter().enumerate() {
+        if self.prices.len() > PRICES_MAX {
+            problem("prices".to_owned(), "a tariff has at most 65,000 prices");
+        }
+        let mut ids = HashSet::new();
+        for (number, price) in self.prices.iter().enumerate() {
             let path = |member: &str| format!("prices[{number}].{member}");
-            let earlier = prices.get(..number).unwrap_or(&[]);
-            if earlier.iter().any(|other| other.id == price.id) {
+            if !ids.insert(price.id.as_str()) {
                 problem(path("id"), "another price of this tariff has the same id");
             }
-            if earlier.iter().any(|other| {
-                (other.service, other.rating_group, other.service_id)
-                    == (price.service, price.rating_group, price.service_id)
-            }) {
-                problem(
-                    path("id"),
-                    "unreachable: an earlier price is for the same service, rating group and identifier",
-                );
-            }
-            if price.connect_fee.is_negative()
-                || price.min_charge.is_some_and(Money::is_negative)
-                || price.max_charge.is_some_and(Money::is_negative)
-            {
-                problem(path("connect_fee"), "fees and charge limits may not be negative");
-            }
-            if let (Some(min), Some(max)) = (price.min_charge, price.max_charge)
-                && min > max
-            {
-                problem(path("min_charge"), "the least charge is above the most");
-            }
-            let grant = price.grant;
-            if grant.default == 0 || grant.floor == 0 || grant.floor > grant.cap || grant.default > grant.cap {
-                problem(path("grant"), "needs 0 < floor <= cap and 0 < default <= cap");
-            }
-            if !(30..=86_400).contains(&grant.validity_seconds) {
-                problem(path("grant.validity_seconds"), "must lie between 30 and 86400");
-            }
-            if grant.threshold_percent > 90 {
-                problem(path("grant.threshold_percent"), "must be at most 90");
+            check_price(price, path, &mut problem);
+            let windows = price.tiers.windows().chain(price.connect_fee.windows()).chain(price.filter.window);
+            let there_are = self.calendar.as_ref().map_or(0, Calendar::windows);
+            if windows.into_iter().any(|window| usize::from(window.get()) > there_are) {
+                problem(path("window"), "the tariff's calendar has no such window");
             }
         }
+        for (number, covering) in selector::shadowed(&self.prices, &self.networks) {
+            let by = self.prices.get(covering).map_or("", |price| price.id.as_str());
+            let reason = format!("unreachable: '{by}' is for everything that this one is for, and comes first");
+            problem(format!("prices[{number}].id"), &reason);
+        }
+        drop(ids);
         if !problems.is_empty() {
             return Err(problems);
         }
-        prices.sort_by_key(|price| std::cmp::Reverse(price.specificity()));
-        Ok(Arc::new(Self { name, version, currency, rounding, prices: prices.into(), content_hash }))
+        let Self { name, version, valid_from, policy, currency, rounding, calendar, zones, networks, .. } = self;
+        let (selector, prices) = Selector::compile(self.prices);
+        Ok(Arc::new(TariffVersion {
+            name,
+            version,
+            valid_from,
+            policy,
+            currency,
+            rounding,
+            calendar,
+            zones,
+            networks,
+            prices,
+            selector,
+            content_hash: self.content_hash,
+        }))
     }
+}
 
+/// Prices of one tariff version.
+pub const PRICES_MAX: usize = 65_000;
+
+fn check_price(price: &Price, path: impl Fn(&str) -> String, problem: &mut impl FnMut(String, &str)) {
+    if price.connect_fee.values().any(|fee| fee.is_negative())
+        || price.min_charge.is_some_and(Money::is_negative)
+        || price.max_charge.is_some_and(Money::is_negative)
+    {
+        problem(path("connect_fee"), "fees and charge limits may not be negative");
+    }
+    if let (Some(min), Some(max)) = (price.min_charge, price.max_charge)
+        && min > max
+    {
+        problem(path("min_charge"), "the least charge is above the most");
+    }
+    let grant = price.grant;
+    if grant.default == 0 || grant.floor == 0 || grant.floor > grant.cap || grant.default > grant.cap {
+        problem(path("grant"), "needs 0 < floor <= cap and 0 < default <= cap");
+    }
+    if !(30..=86_400).contains(&grant.validity_seconds) {
+        problem(path("grant.validity_seconds"), "must lie between 30 and 86400");
+    }
+    if grant.threshold_percent > 90 {
+        problem(path("grant.threshold_percent"), "must be at most 90");
+    }
+}
+
+/// One version of a tariff: immutable, known by its content hash.
+#[derive(PartialEq, Eq)]
+pub struct TariffVersion {
+    name: TariffName,
+    version: u32,
+    valid_from: Timestamp,
+    policy: VersionPolicy,
+    currency: Currency,
+    rounding: Rounding,
+    calendar: Option<Calendar>,
+    zones: Zones,
+    networks: Networks,
+    /// Most specific first.
+    prices: Box<[Price]>,
+    selector: Selector,
+    content_hash: [u8; 32],
+}
+
+impl fmt::Debug for TariffVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "TariffVersion({} {})", self.name, self.version)
+    }
+}
+
+impl TariffVersion {
     /// The tariff's name.
     pub fn name(&self) -> &TariffName {
         &self.name
@@ -386,6 +558,16 @@ impl TariffVersion {
     /// The version's number.
     pub fn version(&self) -> u32 {
         self.version
+    }
+
+    /// First instant at which it is in force.
+    pub fn valid_from(&self) -> Timestamp {
+        self.valid_from
+    }
+
+    /// What happens to open sessions when a later version comes into force.
+    pub fn policy(&self) -> VersionPolicy {
+        self.policy
     }
 
     /// The currency of every amount in it.
@@ -398,6 +580,30 @@ impl TariffVersion {
         self.rounding
     }
 
+    /// Its zones of numbers.
+    pub fn zones(&self) -> &Zones {
+        &self.zones
+    }
+
+    /// Its lists of visited networks.
+    pub fn networks(&self) -> &Networks {
+        &self.networks
+    }
+
+    /// Its windows, if anything depends on the time of day.
+    pub fn calendar(&self) -> Option<&Calendar> {
+        self.calendar.as_ref()
+    }
+
+    /// The name of a price line's window; empty for the default one.
+    pub fn window_name(&self, window: WindowId) -> &str {
+        if window == WindowId::default() {
+            ""
+        } else {
+            self.calendar.as_ref().map_or("", |calendar| calendar.name(window))
+        }
+    }
+
     /// SHA-256 of the canonical document.
     pub fn content_hash(&self) -> &[u8; 32] {
         &self.content_hash
@@ -408,11 +614,24 @@ impl TariffVersion {
         &self.prices
     }
 
-    /// The price of a service with its place among [`Self::prices`]: the most specific that matches. Service identifier decides before rating group, rating
-    /// group before service; document order breaks ties.
-    pub fn price(&self, service: Service, key: &ServiceKey) -> Option<(u16, &Price)> {
-        let place = self.prices.iter().position(|price| price.matches(service, key))?;
-        Some((u16::try_from(place).ok()?, self.prices.get(place)?))
+    /// The window in force at `at` (R11), and until when it surely is.
+    #[inline]
+    pub fn window_at(&self, at: Timestamp) -> (WindowId, Timestamp) {
+        match &self.calendar {
+            None => (WindowId::default(), Timestamp::NEVER),
+            Some(calendar) => {
+                let there = calendar.window_at(at);
+                (there.window, there.until)
+            }
+        }
+    }
+
+    /// The price for `subject` at times of `window`, with its place among [`Self::prices`]: the most specific that
+    /// matches, see [`crate::selector`].
+    #[inline]
+    pub fn price(&self, subject: &Subject<'_>, window: WindowId) -> Option<(u16, &Price)> {
+        let place = self.selector.find(&self.prices, &self.networks, subject, window)?;
+        Some((place, self.prices.get(usize::from(place))?))
     }
 }
 

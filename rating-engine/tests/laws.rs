@@ -16,7 +16,7 @@ use rating_engine::command::{
 };
 use rating_engine::ids::{AccountId, SessionId};
 use rating_engine::money::{Money, Rate, Rounding, RoundingMode, RoundingScope};
-use rating_engine::tariff::{Price, Pulse, Tier, Tiers};
+use rating_engine::tariff::{PerWindow, Price, Pulse, Tier, Tiers};
 use rating_engine::units::{Measure, MoneyUnits, Unit, Units};
 
 use world::{World, at, bucket, command, price, rating_group, top_up};
@@ -148,9 +148,9 @@ fn prices(group: u32, most: u64) -> impl Strategy<Value = Price> {
                 end += width;
                 Tier { up_to: (number < last).then_some(end), rate: Rate::new(micros, per).expect("above 0") }
             });
-            made.tiers = Tiers::new(tiers.collect()).expect("in order");
+            made.tiers = PerWindow::always(Tiers::new(tiers.collect()).expect("in order"));
             made.pulse = Pulse::new(first, next).expect("above 0");
-            made.connect_fee = Money::from_micros(if odd < 3 { fee } else { 0 });
+            made.connect_fee = PerWindow::always(Money::from_micros(if odd < 3 { fee } else { 0 }));
             made.connect_fee_when_bundled = bundled;
             (made.min_charge, made.max_charge) = (min.map(Money::from_micros), max.map(Money::from_micros));
             made.zero_rated = odd == 9;
@@ -426,7 +426,7 @@ proptest! {
     ) {
         let mut setting = setting;
         setting.prices[0].pulse = Pulse::new(pulse.0, pulse.1).expect("above 0");
-        setting.prices[1].connect_fee = Money::from_micros(fee);
+        setting.prices[1].connect_fee = PerWindow::always(Money::from_micros(fee));
         let mut world = setting.world();
         let mut now = 0;
         for (key, (pause, step)) in steps.iter().enumerate() {

@@ -21,7 +21,7 @@ use rating_engine::command::{
 };
 use rating_engine::ids::{AccountId, BucketId, RatingGroup};
 use rating_engine::money::{Money, Rate, Rounding, RoundingMode, RoundingScope};
-use rating_engine::tariff::{Price, Pulse, Tier, Tiers};
+use rating_engine::tariff::{PerWindow, Price, Pulse, Tier, Tiers};
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, Unit, Units};
 
@@ -109,6 +109,8 @@ struct ModelService {
     charged: i128,
     grant: Option<ModelGrant>,
     since: i64,
+    /// When its first second began, or would have without pauses.
+    answered: Option<i64>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -296,13 +298,15 @@ impl Model {
         if price.kind != Kind::Seconds {
             return self.pay(account, service, price, quantity, when);
         }
-        // R12, R41: seconds are laid end to end, and each pulse is paid at the instant it starts.
+        // R12, R41: seconds are laid end to end from the first, and each pulse is paid at the instant it starts.
+        let before = i64::try_from(service.used - quantity).expect("small");
+        let first = *service.answered.get_or_insert(when - before);
         let mut amount = 0;
         let mut rated = u64::try_from(service.paid_by_bundle.len()).expect("few");
         while rated < service.used {
             let pulse = if rated == 0 { price.first } else { price.next };
-            let into = i64::try_from(rated - (service.used - quantity)).expect("small");
-            amount += self.pay(account, service, price, pulse, when + into);
+            let into = i64::try_from(rated).expect("small");
+            amount += self.pay(account, service, price, pulse, first + into);
             rated += pulse;
         }
         amount
@@ -425,7 +429,7 @@ impl Model {
             (None, Some(_), _) if may_grant && self.accounts[account].suspended => "denied ServiceDenied".to_owned(),
             (None, Some(want), price) if may_grant => {
                 if !had_grant {
-                    service.since = now;
+                    (service.since, service.answered) = (now, None);
                 }
                 match price {
                     None => "denied RatingFailed".to_owned(),
@@ -659,8 +663,8 @@ fn real_price(model: &ModelPrice) -> Price {
     let micros = |amount: i128| Money::from_micros(i64::try_from(amount).expect("fits"));
     real.pulse = Pulse::new(model.first, model.next).expect("above 0");
     let tier = |tier: &ModelTier| Tier { up_to: tier.up_to, rate: Rate::new(tier.micros, tier.per).expect("above 0") };
-    real.tiers = Tiers::new(model.tiers.iter().map(tier).collect()).expect("in order");
-    real.connect_fee = micros(model.fee);
+    real.tiers = PerWindow::always(Tiers::new(model.tiers.iter().map(tier).collect()).expect("in order"));
+    real.connect_fee = PerWindow::always(micros(model.fee));
     real.connect_fee_when_bundled = model.fee_when_bundled;
     (real.min_charge, real.max_charge) = (model.min.map(micros), model.max.map(micros));
     real.zero_rated = model.zero_rated;

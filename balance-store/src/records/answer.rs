@@ -122,6 +122,8 @@ fn read_answered(r: &mut Reader<'_>) -> Read<Answered> {
 const SETTLED: u8 = 0;
 const GRANTED: u8 = 1;
 const GRANTED_LAST: u8 = 2;
+/// Added to either: a switch follows.
+const SWITCHES: u8 = 4;
 const DENIED: u8 = 8;
 
 fn put_service(w: &mut Writer<'_>, service: &ServiceOutcome) {
@@ -129,10 +131,14 @@ fn put_service(w: &mut Writer<'_>, service: &ServiceOutcome) {
     match &service.result {
         ServiceResult::Settled => w.u8(SETTLED),
         ServiceResult::Granted(grant) => {
-            w.u8(if grant.last { GRANTED_LAST } else { GRANTED });
+            let head = if grant.last { GRANTED_LAST } else { GRANTED };
+            w.u8(head | if grant.switch.is_some() { SWITCHES } else { 0 });
             w.units(&grant.units.units());
             w.u64(grant.validity_seconds.into());
             w.u64(grant.threshold);
+            if let Some(switch) = grant.switch {
+                w.time(switch);
+            }
         }
         ServiceResult::Denied(denial) => {
             w.u8(DENIED);
@@ -144,15 +150,17 @@ fn put_service(w: &mut Writer<'_>, service: &ServiceOutcome) {
 fn read_service(r: &mut Reader<'_>) -> Read<ServiceOutcome> {
     let key = r.service_key()?;
     let offset = r.offset();
-    let result = match r.u8("service result")? {
-        SETTLED => ServiceResult::Settled,
-        head @ (GRANTED | GRANTED_LAST) => ServiceResult::Granted(Grant {
+    let head = r.u8("service result")?;
+    let result = match head & !SWITCHES {
+        SETTLED if head == SETTLED => ServiceResult::Settled,
+        granted @ (GRANTED | GRANTED_LAST) => ServiceResult::Granted(Grant {
             units: r.units("granted units")?.into(),
             validity_seconds: r.number("validity")?,
             threshold: r.u64("threshold")?,
-            last: head == GRANTED_LAST,
+            switch: if head == granted { None } else { Some(r.time("switch")?) },
+            last: granted == GRANTED_LAST,
         }),
-        DENIED => ServiceResult::Denied(r.coded("denial")?),
+        DENIED if head == DENIED => ServiceResult::Denied(r.coded("denial")?),
         _ => return Err(Reader::error("service result", offset, Fault::Value)),
     };
     Ok(ServiceOutcome { key, result })

@@ -77,6 +77,10 @@ pub struct StoredRating {
     pub tariff: TariffRef,
     /// The price that won; empty for money that the network named itself.
     pub price: PriceId,
+    /// The window of its price line; empty where the price does not differ by window.
+    pub window: Box<str>,
+    /// Which slice of its report this is, from 0.
+    pub slice: u16,
     /// What it counted.
     pub measure: Option<Measure>,
     /// Used before in this session and service, raw units.
@@ -128,6 +132,8 @@ impl StoredCdr {
             rating: cdr.rating.as_ref().map(|rating| StoredRating {
                 tariff: TariffRef::of(&rating.tariff),
                 price: rating.price.clone(),
+                window: rating.tariff.window_name(rating.window).into(),
+                slice: rating.slice,
                 measure: rating.measure,
                 used_before: rating.used_before,
                 used: rating.used,
@@ -343,10 +349,24 @@ fn read_charge(r: &mut Reader<'_>) -> Read<StoredCdr> {
 }
 
 fn put_rating(w: &mut Writer<'_>, rating: &Rating) {
-    let Rating { tariff, price, measure, used_before, used, rated_before, rated, charged_before, lines, beyond_grant } =
-        rating;
+    let Rating {
+        tariff,
+        price,
+        window,
+        measure,
+        used_before,
+        used,
+        rated_before,
+        rated,
+        charged_before,
+        lines,
+        beyond_grant,
+        slice,
+    } = rating;
     w.tariff_ref(tariff);
     w.str(price.as_str());
+    w.str(tariff.window_name(*window));
+    w.u64((*slice).into());
     w.u8(measure.map_or(0, Coded::code));
     w.u64(*used_before);
     w.u64(*used);
@@ -370,6 +390,8 @@ fn read_rating(r: &mut Reader<'_>) -> Read<StoredRating> {
     Ok(StoredRating {
         tariff: r.tariff_ref()?,
         price: PriceId::new(r.str("price")?),
+        window: r.str("window")?.into(),
+        slice: r.number("slice")?,
         measure: r.code("measure", |code| if code == 0 { Some(None) } else { Measure::of_code(code).map(Some) })?,
         used_before: r.u64("used before")?,
         used: r.u64("used")?,

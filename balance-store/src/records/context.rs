@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use rating_engine::context::{Context, ImsContext, PacketContext, Plmn, SmsContext};
+use rating_engine::context::{Context, ImsContext, PacketContext, Plmn, Slice, SmsContext};
 use rating_engine::tariff::Service;
 
 use super::wire::{Fault, Read, Reader, RecordError, Writer};
@@ -228,6 +228,7 @@ fn put_packet(w: &mut Writer<'_>, packet: &PacketContext) {
         rule_base,
         ps_data_off,
         presence_area,
+        slice,
     } = packet;
     w.presence(&[
         apn.is_some(),
@@ -250,6 +251,7 @@ fn put_packet(w: &mut Writer<'_>, packet: &PacketContext) {
         rule_base.is_some(),
         ps_data_off.is_some(),
         presence_area.is_some(),
+        slice.is_some(),
     ]);
     if let Some(apn) = apn {
         w.str(apn);
@@ -280,10 +282,15 @@ fn put_packet(w: &mut Writer<'_>, packet: &PacketContext) {
         w.str(rule_base);
     }
     put_numbers(w, [*ps_data_off, *presence_area]);
+    if let Some(Slice { service_type, differentiator }) = slice {
+        w.u8(*service_type);
+        // 0 for none: a differentiator has 24 bits.
+        w.u64(differentiator.map_or(0, |differentiator| u64::from(differentiator) + 1));
+    }
 }
 
 fn read_packet(r: &mut Reader<'_>) -> Read<PacketContext> {
-    let mut present = r.presence(20, "packet context")?;
+    let mut present = r.presence(21, "packet context")?;
     let p = &mut present;
     Ok(PacketContext {
         apn: r.text(p, "access point name")?,
@@ -307,6 +314,15 @@ fn read_packet(r: &mut Reader<'_>) -> Read<PacketContext> {
         rule_base: r.text(p, "rule base")?,
         ps_data_off: r.option(p, |r| r.number("PS data off"))?,
         presence_area: r.option(p, |r| r.number("presence area"))?,
+        slice: r.option(p, |r| {
+            let service_type = r.u8("slice")?;
+            let offset = r.offset();
+            let differentiator = match r.u64("slice")? {
+                0 => None,
+                more => Some(u32::try_from(more - 1).map_err(|_| Reader::error("slice", offset, Fault::Value))?),
+            };
+            Ok(Slice { service_type, differentiator })
+        })?,
     })
 }
 

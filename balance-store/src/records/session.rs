@@ -7,12 +7,15 @@
 use std::sync::Arc;
 
 use rating_engine::account::{Holding, Reservation};
+use rating_engine::calendar::WindowId;
 use rating_engine::cdr::Cause;
 use rating_engine::command::SessionChange;
 use rating_engine::ids::{AccountId, BucketId, CdrPosition, GroupId, SessionId, SubscriberId, TenantId};
+use rating_engine::money::Money;
 use rating_engine::session::{
     ChargePart, EventCharge, GrantState, LineState, Phase, Rated, Seen, ServiceState, Session,
 };
+use rating_engine::tariffs::LineKey;
 use rating_engine::time::Timestamp;
 use rating_engine::units::Measure;
 
@@ -193,14 +196,33 @@ fn read_phase(r: &mut Reader<'_>, opened: Timestamp) -> Read<Phase> {
 }
 
 fn put_service(w: &mut Writer<'_>, service: &ServiceState, opened: Timestamp) {
-    let ServiceState { key, rated, grant, since, waiting } = service;
+    let ServiceState { key, rated, grant, since, answered, waiting } = service;
+    let Rated { lines, last, connect_fee, charged, network_rated } = rated;
+    let switch = grant.as_ref().and_then(|grant| grant.switch);
     w.service_key(key);
-    w.presence(&[*waiting, grant.is_some()]);
-    w.list(&rated.lines, put_line);
-    w.money(rated.charged);
-    w.money(rated.network_rated);
+    w.presence(&[
+        *waiting,
+        connect_fee.is_some(),
+        connect_fee.is_some_and(|fee| fee != Money::ZERO),
+        answered.is_some(),
+        *last != 0,
+        grant.is_some(),
+        switch.is_some(),
+    ]);
+    w.list(lines, put_line);
+    if let Some(fee) = connect_fee.filter(|fee| *fee != Money::ZERO) {
+        w.money(fee);
+    }
+    if let Some(answered) = answered {
+        w.time_since(opened, *answered);
+    }
+    if *last != 0 {
+        w.u8(*last);
+    }
+    w.money(*charged);
+    w.money(*network_rated);
     w.time_since(opened, *since);
-    if let Some(GrantState { number, quantity, at, validity_seconds, reservation }) = grant {
+    if let Some(GrantState { number, quantity, at, validity_seconds, switch, reservation }) = grant {
         w.u64((*number).into());
         w.u64(*quantity);
         w.time_since(opened, *at);
@@ -210,41 +232,58 @@ fn put_service(w: &mut Writer<'_>, service: &ServiceState, opened: Timestamp) {
             w.i64(*amount);
         });
         w.money(reservation.credit);
+        if let Some(switch) = switch {
+            w.time_since(opened, *switch);
+        }
     }
 }
 
 fn read_service(r: &mut Reader<'_>, opened: Timestamp) -> Read<ServiceState> {
     let key = r.service_key()?;
-    let mut present = r.presence(2, "service")?;
+    let offset = r.offset();
+    let mut present = r.presence(7, "service")?;
     let waiting = present.take();
-    Ok(ServiceState {
-        key,
-        waiting,
-        rated: Rated {
-            lines: r.few("price lines", read_line)?,
-            charged: r.money("charged")?,
-            network_rated: r.money("network rated")?,
+    let wrong = || Reader::error("service", offset, Fault::Value);
+    let fee = (present.take(), present.take());
+    let lines = r.few("price lines", read_line)?;
+    let connect_fee = match fee {
+        (false, false) => None,
+        (true, false) => Some(Money::ZERO),
+        (true, true) => Some(r.money("connect fee")?),
+        (false, true) => return Err(wrong()),
+    };
+    let answered = r.option(&mut present, |r| r.time_since(opened, "answered"))?;
+    let last = r.option(&mut present, |r| r.u8("last line"))?.unwrap_or(0);
+    let (charged, network_rated) = (r.money("charged")?, r.money("network rated")?);
+    let since = r.time_since(opened, "since")?;
+    let (is_granted, switches) = (present.take(), present.take());
+    if switches && !is_granted {
+        return Err(wrong());
+    }
+    let grant = if is_granted { Some(read_grant(r, opened, switches)?) } else { None };
+    let rated = Rated { lines, last, connect_fee, charged, network_rated };
+    Ok(ServiceState { key, rated, grant, since, answered, waiting })
+}
+
+fn read_grant(r: &mut Reader<'_>, opened: Timestamp, switches: bool) -> Read<GrantState> {
+    Ok(GrantState {
+        number: r.number("grant's request")?,
+        quantity: r.u64("granted")?,
+        at: r.time_since(opened, "granted at")?,
+        validity_seconds: r.number("validity")?,
+        reservation: Reservation {
+            buckets: r.few("reservation", |r| Ok((BucketId::new(r.str("bucket")?), r.i64("reserved")?)))?,
+            credit: r.money("reserved credit")?,
         },
-        since: r.time_since(opened, "since")?,
-        grant: r.option(&mut present, |r| {
-            Ok(GrantState {
-                number: r.number("grant's request")?,
-                quantity: r.u64("granted")?,
-                at: r.time_since(opened, "granted at")?,
-                validity_seconds: r.number("validity")?,
-                reservation: Reservation {
-                    buckets: r.few("reservation", |r| Ok((BucketId::new(r.str("bucket")?), r.i64("reserved")?)))?,
-                    credit: r.money("reserved credit")?,
-                },
-            })
-        })?,
+        switch: if switches { Some(r.time_since(opened, "switch")?) } else { None },
     })
 }
 
 fn put_line(w: &mut Writer<'_>, line: &LineState) {
-    let LineState { price, used, unpaid, rated, tiers, connect_fee } = line;
+    let LineState { key: LineKey { version, price, window }, used, unpaid, rated, tiers } = line;
+    w.u64((*version).into());
     w.u64((*price).into());
-    w.presence(&[connect_fee.is_some(), *connect_fee == Some(true)]);
+    w.u64(window.get().into());
     w.u64(*used);
     w.u64(*unpaid);
     w.u64(*rated);
@@ -252,16 +291,13 @@ fn put_line(w: &mut Writer<'_>, line: &LineState) {
 }
 
 fn read_line(r: &mut Reader<'_>) -> Read<LineState> {
-    let price = r.number("price")?;
-    let connect_fee = r.code("connect fee", |code| match code {
-        0 => Some(None),
-        1 => Some(Some(false)),
-        3 => Some(Some(true)),
-        _ => None,
-    })?;
+    let key = LineKey {
+        version: r.number("tariff version")?,
+        price: r.number("price")?,
+        window: WindowId::new(r.number("window")?),
+    };
     Ok(LineState {
-        price,
-        connect_fee,
+        key,
         used: r.u64("used")?,
         unpaid: r.u64("unpaid")?,
         rated: r.u64("rated")?,

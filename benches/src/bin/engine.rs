@@ -11,6 +11,7 @@ use rating_engine::command::{Action, Command, Mutation, Profile, Requested, Serv
 use rating_engine::context::{Context, PacketContext};
 use rating_engine::ids::*;
 use rating_engine::money::{Currency, MICROS, Money, Rate, Rounding, RoundingMode, RoundingScope};
+use rating_engine::selector::Filter;
 use rating_engine::shard::{Limits, Tariffs};
 use rating_engine::shards::Shards;
 use rating_engine::tariff::*;
@@ -30,29 +31,13 @@ fn setting(name: &str, usual: u64) -> u64 {
 
 fn main() {
     let (accounts, commands) = (setting("ACCOUNTS", 200_000), setting("COMMANDS", 4_000_000));
-    let tariff = TariffVersion::new(
-        TariffName::new("bench"),
-        1,
-        Currency::EUR,
-        Rounding::new(4, RoundingMode::HalfUp, RoundingScope::Event).unwrap_or(Rounding::MICRO),
-        vec![Price {
-            id: PriceId::new("data"),
-            service: Some(Service::Data),
-            rating_group: None,
-            service_id: None,
-            measure: Measure::TotalOctets,
-            pulse: Pulse::new(102_400, 102_400).unwrap_or(Pulse::ONE),
-            tiers: Tiers::flat(Rate::new(20_000, 1 << 20).unwrap_or(Rate::ZERO)),
-            connect_fee: Money::ZERO,
-            connect_fee_when_bundled: false,
-            min_charge: None,
-            max_charge: None,
-            zero_rated: false,
-            grant: GrantPolicy::standard(Unit::Octet),
-            finance: FinanceCodes::default(),
-        }],
-        [0; 32],
-    );
+    let filter = Filter { service: Some(Service::Data), ..Filter::default() };
+    let rate = Rate::new(20_000, 1 << 20).unwrap_or(Rate::ZERO);
+    let pulse = Pulse::new(102_400, 102_400).unwrap_or(Pulse::ONE);
+    let price = Price { pulse, ..Price::flat(PriceId::new("data"), filter, Measure::TotalOctets, rate) };
+    let rounding = Rounding::new(4, RoundingMode::HalfUp, RoundingScope::Event).unwrap_or(Rounding::MICRO);
+    let draft = TariffDraft::new(TariffName::new("bench"), 1, Currency::EUR, rounding, vec![price], [0; 32]);
+    let tariff = draft.publish();
     let mut tariffs = Tariffs::default();
     tariff.into_iter().for_each(|tariff| tariffs.insert(tariff));
     let shards = Shards::new(64, Limits::default());

@@ -8,14 +8,16 @@ use cdr_export::{
 };
 use ocs_proto::cdr::v1::cdr_export_client::CdrExportClient;
 use rating_engine::account::{Holding, Origin};
+use rating_engine::calendar::WindowId;
 use rating_engine::cdr::{Cause, CdrKind, CdrSource, Component, Movement, Payer, PriceLine, RatedCdr, Rating};
-use rating_engine::context::{Context, ImsContext, PacketContext, Plmn, SmsContext};
+use rating_engine::context::{Context, ImsContext, PacketContext, Plmn, Slice, SmsContext};
 use rating_engine::ids::{
     AccountId, BucketId, CdrPosition, PartitionId, PriceId, RatingGroup, ServiceId, SessionId, SubscriberId,
     TariffName, TenantId,
 };
 use rating_engine::money::{Currency, Money, Rate, Rounding};
-use rating_engine::tariff::{FinanceCodes, GrantPolicy, Price, Pulse, Service, ServiceKey, TariffVersion, Tiers};
+use rating_engine::selector::Filter;
+use rating_engine::tariff::{Price, Service, ServiceKey, TariffDraft, TariffVersion};
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, MoneyUnits, Unit, Units};
 use tokio::net::TcpListener;
@@ -27,23 +29,11 @@ use tonic::transport::{Channel, Server};
 pub const PARTITION: PartitionId = PartitionId::new(3);
 
 pub fn tariff() -> Arc<TariffVersion> {
-    let price = Price {
-        id: PriceId::new("data-default"),
-        service: None,
-        rating_group: None,
-        service_id: None,
-        measure: Measure::TotalOctets,
-        pulse: Pulse::ONE,
-        tiers: Tiers::flat(Rate::new(10_000, 1 << 20).unwrap()),
-        connect_fee: Money::ZERO,
-        connect_fee_when_bundled: false,
-        min_charge: None,
-        max_charge: None,
-        zero_rated: false,
-        grant: GrantPolicy::standard(Unit::Octet),
-        finance: FinanceCodes::default(),
-    };
-    TariffVersion::new(TariffName::new("smart"), 2, Currency::EUR, Rounding::MICRO, vec![price], [7; 32]).unwrap()
+    let rate = Rate::new(10_000, 1 << 20).unwrap();
+    let price = Price::flat(PriceId::new("data-default"), Filter::default(), Measure::TotalOctets, rate);
+    TariffDraft::new(TariffName::new("smart"), 2, Currency::EUR, Rounding::MICRO, vec![price], [7; 32])
+        .publish()
+        .unwrap()
 }
 
 /// What a gateway says of a data session.
@@ -58,6 +48,7 @@ pub fn data_context() -> Context {
         rat: Some(6),
         location: Some([0x82, 1, 2].into()),
         time_zone: Some([4, 1]),
+        slice: Some(Slice { service_type: 1, differentiator: Some(0x00_01_02) }),
         charging_characteristics: Some(0x0800),
         serving_node: Some(IpAddr::V4(Ipv4Addr::new(10, 0, 0, 1))),
         serving_node_type: Some(2),
@@ -166,6 +157,8 @@ pub fn usage(context: Context, number: u64) -> RatedCdr {
             price: PriceId::new("data-default"),
             measure: Some(Measure::TotalOctets),
             used_before: 100,
+            window: WindowId::default(),
+            slice: 2,
             used: 30,
             rated_before: 101,
             rated: 31,

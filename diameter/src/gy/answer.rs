@@ -68,7 +68,7 @@ fn encode_answered(
     write_head(&mut writer, echo, own, ResultCode::SUCCESS);
     let command_grant = if echo.command_level { answered.services.iter().find_map(granted) } else { None };
     if let Some(grant) = command_grant {
-        writer.grouped(AvpCode::GRANTED_SERVICE_UNIT, |writer| write_members(writer, &grant.units.units()));
+        write_granted(&mut writer, grant);
     }
     if !echo.command_level {
         let reference = answered.refund_reference.as_ref();
@@ -127,6 +127,16 @@ fn only_denial(answered: &Answered) -> Option<(Denial, &ServiceKey)> {
     }
 }
 
+/// Granted-Service-Unit (RFC 8506 8.17), with Tariff-Time-Change where another price begins (8.20).
+fn write_granted(writer: &mut MessageWriter<'_>, grant: &Grant) {
+    writer.grouped(AvpCode::GRANTED_SERVICE_UNIT, |writer| {
+        if let Some(switch) = grant.switch {
+            writer.time(AvpCode::TARIFF_TIME_CHANGE, switch.millis().div_euclid(1000));
+        }
+        write_members(writer, &grant.units.units());
+    });
+}
+
 /// An MSCC (TS 32.299 6.4.3).
 fn write_service(
     writer: &mut MessageWriter<'_>,
@@ -138,7 +148,7 @@ fn write_service(
     writer.grouped(AvpCode::MULTIPLE_SERVICES_CREDIT_CONTROL, |writer| {
         let grant = granted(service);
         if let Some(grant) = grant {
-            writer.grouped(AvpCode::GRANTED_SERVICE_UNIT, |writer| write_members(writer, &grant.units.units()));
+            write_granted(writer, grant);
         }
         identifiers.iter().for_each(|id| writer.u32(AvpCode::SERVICE_IDENTIFIER, id.get()));
         if let Some(group) = service.key.rating_group {

@@ -289,6 +289,8 @@ pub struct ServiceAnswer {
     pub validity_seconds: Option<u32>,
     /// Time-, Volume- or Unit-Quota-Threshold.
     pub threshold: Option<u32>,
+    /// Tariff-Time-Change, Unix seconds.
+    pub switch_seconds: Option<i64>,
     /// Final-Unit-Action.
     pub final_action: Option<u32>,
     /// Refund-Information.
@@ -349,7 +351,12 @@ impl ServiceAnswer {
             AvpCode::GRANTED_SERVICE_UNIT => {
                 let units = self.granted.get_or_insert_default();
                 for member in avp.grouped()? {
-                    read_member(units, &member?, &mut true)?;
+                    let member = member?;
+                    if member.code == AvpCode::TARIFF_TIME_CHANGE {
+                        self.switch_seconds = Some(member.time()?);
+                    } else {
+                        read_member(units, &member, &mut true)?;
+                    }
                 }
             }
             AvpCode::VALIDITY_TIME => self.validity_seconds = Some(avp.u32()?),

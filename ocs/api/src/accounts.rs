@@ -9,7 +9,7 @@ use rating_engine::account::{Account, AccountState, Bucket, BucketScope, Counter
 use rating_engine::command::Refusal;
 use rating_engine::money::{Currency, Money};
 use rating_engine::session::{GrantState, LineState, ServiceState, Session};
-use rating_engine::tariff::TariffVersion;
+use rating_engine::tariffs::{Book, Tariffs};
 use rating_engine::time::Timestamp;
 use tonic::{Request, Response, Status};
 
@@ -103,7 +103,7 @@ fn refused(refusal: &Refusal, selection: &Selection) -> Status {
 }
 
 fn account(snapshot: AccountSnapshot) -> wire::Account {
-    let AccountSnapshot { account, mut sessions, mut subscribers } = snapshot;
+    let AccountSnapshot { account, mut sessions, mut subscribers, tariffs } = snapshot;
     let currency = account.currency;
     sessions.sort_unstable_by(|a, b| a.id.cmp(&b.id));
     subscribers.sort_unstable_by_key(|known| known.subscriber.id);
@@ -123,7 +123,7 @@ fn account(snapshot: AccountSnapshot) -> wire::Account {
         last_cdr_position: account.cdrs.last.get(),
         session_count: count(sessions.len()),
         subscriber_count: count(subscribers.len()),
-        sessions: sessions.iter().take(SHOWN_MAX).map(|open| session(open, &account)).collect(),
+        sessions: sessions.iter().take(SHOWN_MAX).map(|open| session(open, &account, &tariffs)).collect(),
         subscribers: subscribers.iter().take(SHOWN_MAX).map(subscriber).collect(),
         counters: account.counters.iter().map(counter).collect(),
     }
@@ -195,32 +195,38 @@ fn counter(counter: &Counter) -> wire::Counter {
     }
 }
 
-fn session(session: &Session, account: &Account) -> wire::OpenSession {
-    let currency = account.currency;
+fn session(session: &Session, account: &Account, tariffs: &Tariffs) -> wire::OpenSession {
+    let (currency, book) = (account.currency, Book::new(&session.tariff, tariffs));
     wire::OpenSession {
         session_id: session.id.octets().to_vec(),
         subscriber_id: session.subscriber.get(),
         opened: Some(time(session.opened)),
         deadline: Some(time(session.deadline())),
         charged: Some(money(session.charged(), currency)),
-        services: session.services.iter().map(|used| service_use(used, &session.tariff, currency)).collect(),
+        services: session.services.iter().map(|used| service_use(used, &book, currency)).collect(),
         client_host: session.context.client_host.to_string(),
     }
 }
 
-fn service_use(used: &ServiceState, tariff: &TariffVersion, currency: Currency) -> wire::ServiceUse {
+fn service_use(used: &ServiceState, book: &Book<'_>, currency: Currency) -> wire::ServiceUse {
     wire::ServiceUse {
         service_key: Some(service_key(&used.key)),
         grant: used.grant.as_ref().map(|given| grant(given, currency)),
-        used: used.rated.lines.iter().map(|line| price_use(line, tariff)).collect(),
+        used: used.rated.lines.iter().map(|line| price_use(line, book)).collect(),
         charged: Some(money(used.rated.charged, currency)),
         waiting: used.waiting,
     }
 }
 
-fn price_use(line: &LineState, tariff: &TariffVersion) -> wire::PriceUse {
-    let price = tariff.prices().get(usize::from(line.price));
-    wire::PriceUse { price_id: price.map(|price| price.id.as_str().to_owned()).unwrap_or_default(), used: line.used }
+fn price_use(line: &LineState, book: &Book<'_>) -> wire::PriceUse {
+    let price = book.price_of(line);
+    let version = book.version(line.key.version);
+    wire::PriceUse {
+        price_id: price.map(|price| price.id.as_str().to_owned()).unwrap_or_default(),
+        used: line.used,
+        tariff_version: line.key.version,
+        window: version.map(|version| version.window_name(line.key.window).to_owned()).unwrap_or_default(),
+    }
 }
 
 fn grant(given: &GrantState, currency: Currency) -> wire::Grant {
@@ -235,6 +241,7 @@ fn grant(given: &GrantState, currency: Currency) -> wire::Grant {
         validity_seconds: given.validity_seconds,
         held: given.reservation.buckets.iter().map(held).collect(),
         credit_held: (on_credit != Money::ZERO).then(|| money(on_credit, currency)),
+        switch: given.switch.map(time),
     }
 }
 

@@ -1,12 +1,14 @@
 //! What the services need done: the one trait that `ocs` implements, and the values that pass through it.
 
 use std::future::Future;
+use std::sync::Arc;
 
 use rating_engine::account::{Account, Subscriber};
 use rating_engine::command::Refusal;
 use rating_engine::ids::{AccountId, Identifier, TenantId};
 use rating_engine::money::{Currency, Money};
 use rating_engine::session::Session;
+use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
 
 use crate::request::TopUp;
@@ -66,6 +68,8 @@ pub struct AccountSnapshot {
     pub sessions: Vec<Session>,
     /// Its subscribers.
     pub subscribers: Vec<SubscriberSnapshot>,
+    /// Every tariff version that its sessions may have been charged by.
+    pub tariffs: Arc<Tariffs>,
 }
 
 /// A subscriber with the network's names for it.

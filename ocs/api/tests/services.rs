@@ -23,8 +23,10 @@ use rating_engine::ids::{
     TariffName, TenantId,
 };
 use rating_engine::money::{Currency, Money, Rate, Rounding};
+use rating_engine::selector::Filter;
 use rating_engine::session::{GrantState, LineState, Phase, Rated, Seen, ServiceState, Session};
-use rating_engine::tariff::{FinanceCodes, GrantPolicy, Price, Pulse, Service, ServiceKey, TariffVersion, Tiers};
+use rating_engine::tariff::{Price, Service, ServiceKey, TariffDraft};
+use rating_engine::tariffs::LineKey;
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, Unit};
 use tokio_stream::wrappers::TcpListenerStream;
@@ -66,6 +68,7 @@ impl Operations for InMemory {
             account: self.account.clone(),
             sessions: self.sessions.clone(),
             subscribers: vec![SubscriberSnapshot { subscriber, identifiers }],
+            tariffs: Arc::default(),
         })
     }
 
@@ -157,24 +160,11 @@ fn account() -> Account {
 }
 
 fn session() -> Session {
-    let price = Price {
-        id: PriceId::new("data-default"),
-        service: None,
-        rating_group: None,
-        service_id: None,
-        measure: Measure::TotalOctets,
-        pulse: Pulse::ONE,
-        tiers: Tiers::flat(Rate::new(10_000, 1 << 20).unwrap()),
-        connect_fee: Money::ZERO,
-        connect_fee_when_bundled: false,
-        min_charge: None,
-        max_charge: None,
-        zero_rated: false,
-        grant: GrantPolicy::standard(Unit::Octet),
-        finance: FinanceCodes::default(),
-    };
-    let tariff =
-        TariffVersion::new(TariffName::new("smart"), 1, Currency::EUR, Rounding::MICRO, vec![price], [5; 32]).unwrap();
+    let rate = Rate::new(10_000, 1 << 20).unwrap();
+    let price = Price::flat(PriceId::new("data-default"), Filter::default(), Measure::TotalOctets, rate);
+    let tariff = TariffDraft::new(TariffName::new("smart"), 1, Currency::EUR, Rounding::MICRO, vec![price], [5; 32])
+        .publish()
+        .unwrap();
     let mut holder = account();
     let wanted = [(rating_engine::account::Place::Bucket(0), 400), (rating_engine::account::Place::Credit, 1)];
     let reservation: Reservation = holder.reserve(&wanted);
@@ -203,18 +193,26 @@ fn session() -> Session {
         services: vec![ServiceState {
             key: ServiceKey { rating_group: Some(RatingGroup::new(10)), services: [ServiceId::new(1)].into() },
             rated: Rated {
-                lines: [LineState { used: 600, ..LineState::default() }].into_iter().collect(),
+                lines: [LineState {
+                    key: LineKey { version: 1, ..LineKey::default() },
+                    used: 600,
+                    ..LineState::default()
+                }]
+                .into_iter()
+                .collect(),
                 charged: Money::from_micros(6),
-                network_rated: Money::ZERO,
+                ..Rated::default()
             },
             grant: Some(GrantState {
                 number: 0,
                 quantity: 400,
                 at: Timestamp::from_millis(2000),
                 validity_seconds: 60,
+                switch: Some(Timestamp::from_millis(30_000)),
                 reservation,
             }),
             since: Timestamp::from_millis(2000),
+            answered: None,
             waiting: true,
         }],
         start: (0, 0),
@@ -343,8 +341,14 @@ async fn an_account_is_shown_with_everything_in_it() {
                     validity_seconds: 60,
                     held: vec![wire::Held { bucket_id: "bundle".into(), amount: 400 }],
                     credit_held: euros(1),
+                    switch: at(30_000),
                 }),
-                used: vec![wire::PriceUse { price_id: "data-default".into(), used: 600 }],
+                used: vec![wire::PriceUse {
+                    price_id: "data-default".into(),
+                    used: 600,
+                    tariff_version: 1,
+                    window: String::new(),
+                }],
                 charged: euros(6),
                 waiting: true,
             }],

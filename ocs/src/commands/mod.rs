@@ -5,6 +5,7 @@ mod cdr;
 mod data;
 mod operator;
 mod serve;
+mod tariff;
 
 use std::process::ExitCode;
 
@@ -20,6 +21,7 @@ pub fn run(command: Command) -> Result<ExitCode, OpenError> {
         Command::Serve(options) => serve::serve(&options),
         Command::Dev(options) => serve::dev(&options),
         Command::Import(options) => data::import(&options),
+        Command::Tariff(command) => tariff::run(&command),
         Command::Audit(options) => data::audit(&options),
         Command::Traffic(options) => serve::traffic(&options),
         Command::Account(command) => operator::account(command),

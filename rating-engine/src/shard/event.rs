@@ -2,20 +2,21 @@
 
 use std::sync::Arc;
 
-use super::serve::as_asked;
-use super::{Scene, Shard, Tariffs, finish, new_session, refused, scene, unchanged};
+use super::serve::{as_asked, rating_of};
+use super::{Scene, Shard, Tariffs, finish, new_session, refused, scene, tariff_of, unchanged};
 use crate::account::{Account, Holding, Purpose};
-use crate::cdr::{Cause, CdrKind, CdrSource, Movement, Payer, PriceLines, RatedCdr, Rating};
+use crate::cdr::{Cause, CdrKind, CdrSource, Movement, Payer, RatedCdr, Rating};
 use crate::command::{
     Action, Answered, Command, Effects, Grant, Outcome, Refusal, RequestKind, Requested, ServiceOutcome,
     ServiceOutcomes, ServiceRequest, ServiceResult, SessionChange, Write,
 };
-use crate::context::Context;
-use crate::ids::{CdrPosition, PriceId, SessionId};
+use crate::ids::{CdrPosition, SessionId};
 use crate::money::Money;
 use crate::rating::{self, RatingError};
 use crate::session::{CHARGES_MAX, ChargePart, EVENT_KEPT_SECONDS, EventCharge, Phase, Rated, Session, StoredAnswer};
-use crate::tariff::{Price, ServiceKey, TariffVersion};
+use crate::tariff::ServiceKey;
+use crate::tariffs::{Book, Pricing};
+use crate::time::Timestamp;
 use crate::units::{GrantUnits, Measure, MoneyUnits, Units};
 
 impl Shard {
@@ -25,8 +26,7 @@ impl Shard {
             Ok(payer) => payer,
             Err(refusal) => return refused(refusal),
         };
-        let Some(tariff) = tariffs.get(&subscriber.tariff).filter(|tariff| tariff.currency() == account.currency)
-        else {
+        let Some(tariff) = tariff_of(tariffs, subscriber, account, &command) else {
             return refused(Refusal::RatingFailed);
         };
         let phase = Phase::Ended { cause: Cause::Event, forget_at: command.now.plus_seconds(EVENT_KEPT_SECONDS) };
@@ -56,8 +56,8 @@ impl Shard {
                 let context = session.context.clone();
                 let tariff = session.tariff.clone();
                 let id = session.id.clone();
-                let scene =
-                    Scene { cause: Cause::Event, ..scene(&command, &id, &context, &tariff, session.subscriber) };
+                let book = Book::new(&tariff, tariffs);
+                let scene = Scene { cause: Cause::Event, ..scene(&command, &id, &context, book, session.subscriber) };
                 debit(&scene, &mut account, &mut session, requests, &mut effects)
             }
             Action::Start(_)
@@ -174,7 +174,13 @@ impl Shard {
                 effects.facts.charged_micros = effects.facts.charged_micros.saturating_sub(money.micros());
             }
             total = total.saturating_add(given_money);
-            let grant = Grant { units: given(given_money).into(), validity_seconds: 0, threshold: 0, last: false };
+            let grant = Grant {
+                units: given(given_money).into(),
+                validity_seconds: 0,
+                switch: None,
+                threshold: 0,
+                last: false,
+            };
             outcomes.push(ServiceOutcome { key: request.key.clone(), result: ServiceResult::Granted(grant) });
         }
         if same {
@@ -193,8 +199,7 @@ impl Shard {
             Ok(payer) => payer,
             Err(refusal) => return refused(refusal),
         };
-        let Some(tariff) = tariffs.get(&subscriber.tariff).filter(|tariff| tariff.currency() == account.currency)
-        else {
+        let Some(tariff) = tariff_of(tariffs, subscriber, account, command) else {
             return refused(Refusal::RatingFailed);
         };
         let (requests, checks) = match &command.action {
@@ -216,12 +221,14 @@ impl Shard {
             let purpose = Purpose { service: command.context.service, key: &request.key, at: when };
             let free = bare.money_available(purpose);
             // Charged to the copy, so that the services after it are asked of what this one would leave (R27).
-            let amount = match event_quantity(tariff, &command.context, request) {
+            let pricing = Pricing { book: Book::new(tariff, tariffs), context: &command.context, key: &request.key };
+            let amount = match event_quantity(&pricing, request, when) {
                 Ok(EventQuantity::Money(amount)) => bare.take_money(amount, purpose).map(|_| amount),
-                Ok(EventQuantity::Units(index, _, quantity)) => {
-                    rating::settle(&mut bare, tariff, index, &mut Rated::default(), quantity, purpose)
+                Ok(EventQuantity::Units(_, quantity)) => {
+                    let slices = rating::settle(&mut bare, &pricing, &mut Rated::default(), quantity, when);
+                    slices
                         .ok()
-                        .map(|settled| settled.amount)
+                        .map(|slices| slices.iter().map(|slice| slice.amount).fold(Money::ZERO, Money::saturating_add))
                 }
                 Err(_) => None,
             };
@@ -241,11 +248,11 @@ impl Shard {
 }
 
 /// What a one-time event asks to be charged.
-enum EventQuantity<'a> {
+enum EventQuantity {
     /// Money that the network rated itself.
     Money(Money),
-    /// Units of the price at this place.
-    Units(u16, &'a Price, u64),
+    /// So much of this measure.
+    Units(Measure, u64),
 }
 
 const fn asks(request: &ServiceRequest) -> bool {
@@ -261,21 +268,21 @@ fn named_units(request: &ServiceRequest) -> Units {
     }
 }
 
-fn event_quantity<'a>(
-    tariff: &'a TariffVersion,
-    context: &Context,
+fn event_quantity(
+    pricing: &Pricing<'_>,
     request: &ServiceRequest,
-) -> Result<EventQuantity<'a>, RatingError> {
+    when: Timestamp,
+) -> Result<EventQuantity, RatingError> {
     let named = named_units(request);
     if let Some(money) = named.money {
-        let foreign = money.currency.is_some_and(|code| code != tariff.currency().numeric());
+        let foreign = money.currency.is_some_and(|code| code != pricing.book.first().currency().numeric());
         return if foreign || money.amount <= Money::ZERO {
             Err(RatingError::NoPrice)
         } else {
             Ok(EventQuantity::Money(money.amount))
         };
     }
-    let (index, price) = tariff.price(context.service, &request.key).ok_or(RatingError::NoPrice)?;
+    let price = pricing.at(when).ok_or(RatingError::NoPrice)?.price;
     let quantity = match named.quantity(price.measure) {
         Some(quantity) if quantity > 0 => quantity,
         // Nothing named: one event, or as many messages as the service information says. To have used nothing is no event.
@@ -283,11 +290,11 @@ fn event_quantity<'a>(
             && (asks(request) || request.used.is_empty())
             && (named.is_empty() || named.events == Some(0)) =>
         {
-            context.sms.as_ref().and_then(|sms| sms.messages).map_or(1, |messages| u64::from(messages.max(1)))
+            pricing.context.sms.as_ref().and_then(|sms| sms.messages).map_or(1, |messages| u64::from(messages.max(1)))
         }
         _ => return Err(RatingError::NoPrice),
     };
-    Ok(EventQuantity::Units(index, price, quantity))
+    Ok(EventQuantity::Units(price.measure, quantity))
 }
 
 /// Charges a one-time event (DIRECT_DEBITING): all of it or nothing (R21).
@@ -308,54 +315,54 @@ fn debit(
     let mut total = Money::ZERO;
     for request in requests {
         let purpose = Purpose { service: scene.context.service, key: &request.key, at: scene.when };
-        let mut rated = Rated::default();
-        let (amount, movements, rating, reported, measure, quantity) =
-            match event_quantity(scene.tariff, scene.context, request).map_err(|_| Refusal::RatingFailed)? {
-                EventQuantity::Money(amount) => {
-                    if account.money_available(purpose) < amount {
-                        return Err(Refusal::CreditLimitReached);
-                    }
-                    let movements = account.take_money(amount, purpose).ok_or(Refusal::OutOfRange)?;
-                    let currency = Some(account.currency.numeric());
-                    let units = GrantUnits::money(MoneyUnits { amount, currency });
-                    let rating = Rating {
-                        tariff: scene.tariff.clone(),
-                        price: PriceId::new(""),
-                        measure: None,
-                        used_before: 0,
-                        used: amount.micros().unsigned_abs(),
-                        rated_before: 0,
-                        rated: 0,
-                        charged_before: Money::ZERO,
-                        lines: PriceLines::new(),
-                        beyond_grant: 0,
-                    };
-                    (amount, movements, rating, units, None, 0)
+        let pricing = scene.pricing(scene.context, &request.key);
+        let named = event_quantity(&pricing, request, scene.when).map_err(|_| Refusal::RatingFailed)?;
+        let draft = |account: &Account| RatedCdr {
+            subscriber: Some(scene.subscriber),
+            usage_start: scene.when,
+            usage_end: scene.when,
+            ..RatedCdr::draft(CdrKind::Usage, account, scene.source(&request.key), Cause::Event, scene.now)
+        };
+        let mut parts: Vec<ChargePart> = Vec::new();
+        let (amount, reported, measure, quantity) = match named {
+            EventQuantity::Money(amount) => {
+                if account.money_available(purpose) < amount {
+                    return Err(Refusal::CreditLimitReached);
                 }
-                EventQuantity::Units(index, price, quantity) => {
-                    let quote = rating::quote(account, scene.tariff, index, &rated, quantity, purpose)
-                        .map_err(|_| Refusal::RatingFailed)?;
-                    if quote > Money::ZERO && account.money_available(purpose) < quote {
-                        return Err(Refusal::CreditLimitReached);
-                    }
-                    let settled = rating::settle(account, scene.tariff, index, &mut rated, quantity, purpose)
-                        .map_err(|_| Refusal::OutOfRange)?;
-                    let rating = Rating {
-                        tariff: scene.tariff.clone(),
-                        price: price.id.clone(),
-                        measure: Some(price.measure),
-                        used_before: 0,
-                        used: quantity,
-                        rated_before: 0,
-                        rated: settled.rated,
-                        charged_before: Money::ZERO,
-                        lines: settled.lines,
-                        beyond_grant: 0,
-                    };
-                    let reported = as_asked(price.measure, quantity, &named_units(request));
-                    (settled.amount, settled.movements, rating, reported, Some(price.measure), quantity)
+                let movements = account.take_money(amount, purpose).ok_or(Refusal::OutOfRange)?;
+                parts.extend(movements.iter().map(charge_part));
+                let currency = Some(account.currency.numeric());
+                let units = GrantUnits::money(MoneyUnits { amount, currency });
+                let rating = Rating::of_network(scene.book.first(), amount);
+                let cdr = draft(account);
+                effects.cdrs.push(RatedCdr { reported: units.units(), rating: Some(rating), amount, movements, ..cdr });
+                (amount, units, None, 0)
+            }
+            EventQuantity::Units(measure, quantity) => {
+                let free = account.money_available(purpose);
+                let mut rated = Rated::default();
+                // `account` is a copy: a refusal leaves nothing behind.
+                let slices = rating::settle(account, &pricing, &mut rated, quantity, scene.when);
+                let slices = slices.map_err(|error| match error {
+                    RatingError::NoPrice => Refusal::RatingFailed,
+                    RatingError::OutOfRange => Refusal::OutOfRange,
+                })?;
+                if rated.charged > Money::ZERO && free < rated.charged {
+                    return Err(Refusal::CreditLimitReached);
                 }
-            };
+                let reported = as_asked(measure, quantity, &named_units(request));
+                let whole = (slices.len() == 1).then(|| reported.units());
+                for (number, slice) in slices.into_iter().enumerate() {
+                    parts.extend(slice.movements.iter().map(charge_part));
+                    let reported = whole.unwrap_or(Units::of(measure, slice.used));
+                    let usage_start = slice.at;
+                    let (rating, amount, movements) = rating_of(slice, number, 0);
+                    let cdr = draft(account);
+                    effects.cdrs.push(RatedCdr { usage_start, reported, rating, amount, movements, ..cdr });
+                }
+                (rated.charged, reported, Some(measure), quantity)
+            }
+        };
         total = total.checked_add(amount).ok_or(Refusal::OutOfRange)?;
         session.charges.push(EventCharge {
             key: request.key.clone(),
@@ -364,20 +371,10 @@ fn debit(
             quantity,
             refunded: 0,
             amount,
-            parts: movements.iter().map(charge_part).collect(),
+            parts,
         });
         effects.facts.charged_micros = effects.facts.charged_micros.saturating_add(amount.micros());
-        effects.cdrs.push(RatedCdr {
-            subscriber: Some(scene.subscriber),
-            usage_start: scene.when,
-            usage_end: scene.when,
-            reported: reported.units(),
-            rating: Some(rating),
-            amount,
-            movements,
-            ..RatedCdr::draft(CdrKind::Usage, account, scene.source(&request.key), Cause::Event, scene.now)
-        });
-        let grant = Grant { units: reported, validity_seconds: 0, threshold: 0, last: false };
+        let grant = Grant { units: reported, validity_seconds: 0, switch: None, threshold: 0, last: false };
         outcomes.push(ServiceOutcome { key: request.key.clone(), result: ServiceResult::Granted(grant) });
     }
     Ok(Answered {

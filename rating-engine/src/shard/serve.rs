@@ -1,16 +1,20 @@
 //! One service of one message: settle what was used, then grant (design 3, steps 2 to 4).
 
+use smallvec::{SmallVec, smallvec};
+
 use super::Scene;
 use crate::account::{Account, Purpose};
-use crate::cdr::{CdrKind, CdrSource, PriceLines, RatedCdr, Rating};
+use crate::cdr::{CdrKind, CdrSource, Movements, RatedCdr, Rating};
 use crate::command::{
-    Denial, Effects, Grant, Requested, ServiceOutcome, ServiceOutcomes, ServiceRequest, ServiceResult,
+    Denial, Effects, Grant, Requested, ServiceOutcome, ServiceOutcomes, ServiceRequest, ServiceResult, TariffPart, Used,
 };
+use crate::context::Context;
 use crate::ids::PriceId;
 use crate::money::Money;
-use crate::rating::{self, RatingError};
-use crate::session::{GrantState, Rated, SERVICES_MAX, ServiceState};
-use crate::tariff::{GrantPolicy, Price, ServiceKey};
+use crate::rating::{self, Affordable, RatingError, Slice, Slices};
+use crate::session::{GrantState, LineState, Rated, SERVICES_MAX, ServiceState};
+use crate::tariff::{GrantPolicy, ServiceKey};
+use crate::tariffs::{Applied, Pricing};
 use crate::time::Timestamp;
 use crate::units::{GrantUnits, Measure, MoneyUnits, Unit, Units};
 
@@ -29,6 +33,7 @@ struct LastGrant {
     quantity: u64,
     at: Timestamp,
     validity_seconds: u32,
+    switch: Option<Timestamp>,
 }
 
 /// Handles the services of a message in its order, each against what the ones before left (R27).
@@ -74,6 +79,7 @@ fn serve(
         rated: Rated::default(),
         grant: None,
         since: scene.when,
+        answered: None,
         waiting: false,
     };
     if services.len() >= SERVICES_MAX {
@@ -124,23 +130,14 @@ fn serve_known(
     // A report that was overtaken by a request for more says nothing of the grant that this one got.
     let reports_only = request.requested == Requested::Nothing && !scene.settles_only;
     let newer = dropped.as_ref().filter(|grant| reports_only && grant.number >= scene.number).cloned();
-    let last = dropped.map(|GrantState { quantity, at, validity_seconds, reservation, .. }| {
+    let last = dropped.map(|GrantState { quantity, at, validity_seconds, switch, reservation, .. }| {
         account.release(reservation);
-        LastGrant { quantity, at, validity_seconds }
+        LastGrant { quantity, at, validity_seconds, switch }
     });
-    let price = scene.tariff.price(scene.context.service, &service.key);
     let used = used_in_all(request);
-    let used_up = match (last, price) {
-        (Some(last), Some((_, price))) => {
-            let used = used.and_then(|used| used.quantity(price.measure));
-            used.unwrap_or(0) >= last.quantity / 5 * 4
-        }
-        _ => false,
-    };
-    let hurried = last
-        .filter(|last| used_up && scene.now.seconds_since(last.at) < u64::from(last.validity_seconds) / HURRIED_SHARE);
+    let mut counted = 0;
     if let Some(used) = used {
-        let denial = report(scene, account, service, used, price, last.map(|last| last.quantity), effects);
+        let denial = report(scene, account, service, request, used, last, &mut counted, effects);
         service.since = scene.when;
         if let Some(denial) = denial {
             keep(account, service, newer);
@@ -161,11 +158,16 @@ fn serve_known(
     }
     // Without a grant nothing was used: what comes now begins with this one (R41).
     if last.is_none() {
-        service.since = scene.when;
+        (service.since, service.answered) = (scene.when, None);
     }
+    let is_hurried = |last: &LastGrant| {
+        counted >= last.quantity / 5 * 4
+            && scene.now.seconds_since(last.at) < u64::from(last.validity_seconds) / HURRIED_SHARE
+    };
+    let hurried = last.filter(|last| used.is_some() && is_hurried(last));
     let granted = match wanted.money {
         Some(money) => grant_money(scene, account, service, money),
-        None => grant_units(scene, account, service, wanted, price, hurried),
+        None => grant_units(scene, account, service, wanted, hurried),
     };
     match granted {
         Ok(grant) => {
@@ -193,14 +195,17 @@ fn used_in_all(request: &ServiceRequest) -> Option<Units> {
     Some(others.iter().fold(first.units, |sum, used| sum.plus(&used.units)))
 }
 
-/// Settles what was used (design 3.2). Returns why nothing more may be granted, if so.
+/// Settles what was used (design 3.2); `counted` becomes what the price counts of it. Returns why nothing more may be
+/// granted, if so.
+#[expect(clippy::too_many_arguments, reason = "one caller; a struct of them would be one more thing to know")]
 fn report(
     scene: &Scene<'_>,
     account: &mut Account,
     service: &mut ServiceState,
+    request: &ServiceRequest,
     used: Units,
-    price: Option<(u16, &Price)>,
-    granted: Option<u64>,
+    last: Option<LastGrant>,
+    counted: &mut u64,
     effects: &mut Effects<()>,
 ) -> Option<Denial> {
     let mut suspend = |account: &Account, service: &ServiceState, denial: Denial| {
@@ -212,15 +217,17 @@ fn report(
     let elapsed = scene.now.seconds_since(scene.opened);
     let octets_max = elapsed.saturating_add(OCTETS_GRACE_SECONDS).saturating_mul(OCTETS_PER_SECOND_MAX);
     let octets = used_before(scene, service, Unit::Octet).saturating_add(used.octets());
-    let seconds = used_before(scene, service, Unit::Second).saturating_add(used.seconds.unwrap_or(0));
+    let seconds_before = used_before(scene, service, Unit::Second);
+    let seconds = seconds_before.saturating_add(used.seconds.unwrap_or(0));
     if octets > octets_max || seconds > elapsed.saturating_add(SECONDS_GRACE) {
         return suspend(account, service, Denial::UsageSuspect);
     }
-    let purpose = Purpose { service: scene.context.service, key: &service.key, at: service.since.min(scene.when) };
+    let since = service.since.min(scene.when);
+    let granted = last.map_or(0, |last| last.quantity);
     let foreign = used.money.and_then(|money| money.currency).is_some_and(|code| code != account.currency.numeric());
-    let counted = used.octets() > 0 || used.seconds.unwrap_or(0) > 0 || used.events.unwrap_or(0) > 0;
-    if let Some(money) = used.money.filter(|money| !counted || money.amount != Money::ZERO) {
-        if counted {
+    let counts = used.octets() > 0 || used.seconds.unwrap_or(0) > 0 || used.events.unwrap_or(0) > 0;
+    if let Some(money) = used.money.filter(|money| !counts || money.amount != Money::ZERO) {
+        if counts {
             // Which of both is to be charged is for a person to say.
             return suspend(account, service, Denial::RatingFailed);
         }
@@ -235,69 +242,145 @@ fn report(
             return suspend(account, service, Denial::RatingFailed);
         }
         let charged_before = service.rated.charged;
+        let purpose = Purpose { service: scene.used_in.service, key: &service.key, at: since };
         let Some(movements) = account.take_money(charge, purpose) else {
             return suspend(account, service, Denial::UsageSuspect);
         };
         service.rated.charged = charged;
         service.rated.network_rated = network_rated;
-        let rating = Rating {
-            tariff: scene.tariff.clone(),
-            price: PriceId::new(""),
-            measure: None,
-            used_before: 0,
-            used: charge.micros().unsigned_abs(),
-            rated_before: 0,
-            rated: 0,
-            charged_before,
-            lines: PriceLines::new(),
-            beyond_grant: charge.micros().unsigned_abs().saturating_sub(granted.unwrap_or(0)),
-        };
         effects.facts.charged_micros = effects.facts.charged_micros.saturating_add(charge.micros());
         if charge > Money::ZERO {
+            let rating = Rating {
+                charged_before,
+                beyond_grant: charge.micros().unsigned_abs().saturating_sub(granted),
+                ..Rating::of_network(scene.book.first(), charge)
+            };
             let draft = usage_cdr(scene, account, service, used);
             effects.cdrs.push(RatedCdr { amount: charge, movements, rating: Some(rating), ..draft });
         }
         return None;
     }
-    if !counted {
+    if !counts {
         return None;
     }
-    let Some((index, price)) = price else {
-        return suspend(account, service, Denial::RatingFailed);
-    };
-    let Some(quantity) = used.quantity(price.measure) else {
-        return suspend(account, service, Denial::RatingFailed);
-    };
-    let charged_before = service.rated.charged;
-    let settled = match rating::settle(account, scene.tariff, index, &mut service.rated, quantity, purpose) {
-        Ok(settled) => settled,
+    let parts = parts(request, used, last.and_then(|last| last.switch), since);
+    let slices = match settle_parts(scene, account, service, &parts, seconds_before) {
+        Ok(slices) => slices,
         Err(RatingError::NoPrice) => return suspend(account, service, Denial::RatingFailed),
         Err(RatingError::OutOfRange) => return suspend(account, service, Denial::UsageSuspect),
     };
-    let beyond_grant = quantity.saturating_sub(granted.unwrap_or(0));
+    *counted = slices.iter().fold(0, |sum: u64, slice| sum.saturating_add(slice.used));
+    let mut beyond_grant = counted.saturating_sub(granted);
     effects.facts.beyond_grant += u32::from(beyond_grant > 0);
-    effects.facts.charged_micros = effects.facts.charged_micros.saturating_add(settled.amount.micros());
-    let rating = Rating {
-        tariff: scene.tariff.clone(),
-        price: price.id.clone(),
-        measure: Some(price.measure),
-        used_before: settled.used_before,
-        used: quantity,
-        rated_before: settled.rated_before,
-        rated: settled.rated,
-        charged_before,
-        lines: settled.lines,
-        beyond_grant,
-    };
-    let draft = usage_cdr(scene, account, service, used);
-    effects.cdrs.push(RatedCdr { amount: settled.amount, movements: settled.movements, rating: Some(rating), ..draft });
+    let whole = slices.len() == 1;
+    let starts: SmallVec<[Timestamp; 2]> = slices.iter().skip(1).map(|slice| slice.at).collect();
+    for (number, slice) in slices.into_iter().enumerate() {
+        let reported = match slice.price() {
+            Some(price) if !whole => Units::of(price.measure, slice.used),
+            _ => used,
+        };
+        let usage_start = if number == 0 { since } else { slice.at.min(scene.when) };
+        let usage_end = starts.get(number).map_or(scene.when, |next| (*next).min(scene.when));
+        // What was used beyond the grant was used last.
+        let beyond = if number == starts.len() { std::mem::take(&mut beyond_grant) } else { 0 };
+        let (rating, amount, movements) = rating_of(slice, number, beyond);
+        effects.facts.charged_micros = effects.facts.charged_micros.saturating_add(amount.micros());
+        let draft = usage_cdr(scene, account, service, reported);
+        effects.cdrs.push(RatedCdr { usage_start, usage_end, amount, movements, rating, ..draft });
+    }
     None
+}
+
+/// What a CDR says of a slice.
+pub(super) fn rating_of(slice: Slice, number: usize, beyond_grant: u64) -> (Option<Rating>, Money, Movements) {
+    let (price, measure) = match slice.price() {
+        Some(price) => (price.id.clone(), Some(price.measure)),
+        None => (PriceId::new(""), None),
+    };
+    let Slice {
+        tariff, line, used, used_before, rated_before, rated, charged_before, amount, movements, lines, ..
+    } = slice;
+    let rating = Rating {
+        tariff,
+        price,
+        window: line.window,
+        measure,
+        used_before,
+        used,
+        rated_before,
+        rated,
+        charged_before,
+        lines,
+        beyond_grant,
+        slice: u16::try_from(number).unwrap_or(u16::MAX),
+    };
+    (Some(rating), amount, movements)
+}
+
+/// Part of a report: its units, when it began, and whether that is a switch that was told.
+type Part = (Units, Timestamp, bool);
+
+/// A report by parts: what was used before the switch that was told, or without one, and what was used after it (R13, R41).
+fn parts(request: &ServiceRequest, whole: Units, switch: Option<Timestamp>, since: Timestamp) -> SmallVec<[Part; 2]> {
+    let is_after = |used: &&Used| used.part == TariffPart::After;
+    let (Some(switch), true) = (switch, request.used.iter().any(|used| is_after(&used))) else {
+        return smallvec![(whole, since, false)];
+    };
+    let sum = |after: bool| {
+        let of_part = request.used.iter().filter(|used| is_after(used) == after);
+        of_part.map(|used| used.units).reduce(|sum, units| sum.plus(&units))
+    };
+    let before = sum(false).map(|units| (units, since, false));
+    before.into_iter().chain(sum(true).map(|units| (units, switch.max(since), true))).collect()
+}
+
+/// Settles the parts of a report, all of them or none.
+fn settle_parts(
+    scene: &Scene<'_>,
+    account: &mut Account,
+    service: &mut ServiceState,
+    parts: &[Part],
+    mut seconds: u64,
+) -> Result<Slices, RatingError> {
+    let ServiceState { key, rated, answered, since, .. } = service;
+    let pricing = scene.pricing(scene.used_in, key);
+    let since = (*since).min(scene.when);
+    let mut settle = |account: &mut Account, rated: &mut Rated, (units, at, told): &Part| {
+        let price = pricing.at(*at).ok_or(RatingError::NoPrice)?.price;
+        let quantity = units.quantity(price.measure);
+        let Some(quantity) = quantity else {
+            // The price of its instant counts something else.
+            return Err(RatingError::NoPrice);
+        };
+        if price.measure != Measure::Seconds {
+            return rating::settle(account, &pricing, rated, quantity, *at);
+        }
+        // Seconds go on from the first one used; a switch that was told, and a grant after a pause, begin anew.
+        let laid = i64::try_from(seconds).map_err(|_| RatingError::OutOfRange)?;
+        if *told {
+            *answered = Some(at.plus_seconds(-laid));
+        }
+        let first = *answered.get_or_insert(since.plus_seconds(-laid));
+        let at = first.plus_seconds(laid);
+        seconds = seconds.saturating_add(quantity);
+        rating::settle(account, &pricing, rated, quantity, at)
+    };
+    if let [only] = parts {
+        return settle(account, rated, only);
+    }
+    let (mut paying, mut counted) = (account.clone(), rated.clone());
+    let mut slices = Slices::new();
+    for part in parts {
+        slices.extend(settle(&mut paying, &mut counted, part)?);
+    }
+    (*account, *rated) = (paying, counted);
+    Ok(slices)
 }
 
 /// What a service has used so far and was charged for, of one unit.
 fn used_before(scene: &Scene<'_>, service: &ServiceState, unit: Unit) -> u64 {
-    let counts = |price: u16| scene.tariff.prices().get(usize::from(price)).map(|price| price.measure.unit());
-    let lines = service.rated.lines.iter().filter(|line| counts(line.price) == Some(unit));
+    let counts = |line: &LineState| scene.book.price_of(line).map(|price| price.measure.unit());
+    let lines = service.rated.lines.iter().filter(|line| counts(line) == Some(unit));
     lines.fold(0, |sum, line| sum.saturating_add(line.used))
 }
 
@@ -333,11 +416,13 @@ fn grant_money(
     };
     let reservation = account.reserve(&holds);
     let quantity = amount.micros().unsigned_abs();
-    service.grant = Some(GrantState { number: scene.number, quantity, at: scene.now, validity_seconds, reservation });
+    let number = scene.number;
+    service.grant = Some(GrantState { number, quantity, at: scene.now, validity_seconds, switch: None, reservation });
     let money = MoneyUnits { amount, currency: Some(account.currency.numeric()) };
     Ok(Grant {
         units: GrantUnits::money(money),
         validity_seconds,
+        switch: None,
         threshold: 0,
         last: amount < wanted.amount && scene.profile.marks_final,
     })
@@ -349,10 +434,11 @@ fn grant_units(
     account: &mut Account,
     service: &mut ServiceState,
     wanted: Units,
-    price: Option<(u16, &Price)>,
     hurried: Option<LastGrant>,
 ) -> Result<Grant, Denial> {
-    let (index, price) = price.ok_or(Denial::RatingFailed)?;
+    let pricing = scene.pricing(scene.context, &service.key);
+    let applied = pricing.at(scene.now).ok_or(Denial::RatingFailed)?;
+    let (book, price) = (&scene.book, applied.price);
     let purpose = Purpose { service: scene.context.service, key: &service.key, at: scene.now };
     let named = if wanted.is_empty() {
         None
@@ -364,10 +450,11 @@ fn grant_units(
         0 => u64::MAX,
         cap => cap,
     };
-    let (asked, affordable) = match named.filter(|_| !scene.profile.resizes) {
+    let rated = &service.rated;
+    let (asked, mut affordable) = match named.filter(|_| !scene.profile.resizes) {
         Some(quantity) => {
             let asked = quantity.min(cap);
-            (asked, rating::afford(account, index, price, &service.rated, asked, purpose))
+            (asked, rating::afford(account, book, applied, rated, asked, purpose))
         }
         None => {
             let policy = price.grant;
@@ -376,46 +463,128 @@ fn grant_units(
             let size = grown.min(policy.cap).min(cap);
             // Near empty, grants taper so that several sessions can share what is left.
             let ample = size.saturating_mul(4);
-            let line = service.rated.lines.iter().find(|line| line.price == index);
-            if rating::is_ample(account, price, line, ample, purpose) {
-                (size, rating::afford(account, index, price, &service.rated, size, purpose))
+            if rating::is_ample(account, book, applied, rated, ample, purpose) {
+                (size, rating::afford(account, book, applied, rated, size, purpose))
             } else {
-                let there = rating::afford(account, index, price, &service.rated, ample, purpose);
+                let there = rating::afford(account, book, applied, rated, ample, purpose);
                 let share = (there.quantity / 2).max(policy.floor).min(size);
                 if there.quantity <= share {
                     // All there is. Whether more was wanted decides whether it is final.
                     (size.max(there.quantity.saturating_add(1)), there)
                 } else {
-                    (share, rating::afford(account, index, price, &service.rated, share, purpose))
+                    (share, rating::afford(account, book, applied, rated, share, purpose))
                 }
             }
         }
     };
-    let quantity = affordable.quantity;
-    if quantity == 0 {
+    if affordable.quantity == 0 {
         return Err(Denial::CreditLimitReached);
     }
-    let cut = quantity < asked;
-    let mut validity_seconds = match scene.profile.validity_seconds {
+    let validity_seconds = match scene.profile.validity_seconds {
         0 => price.grant.validity_seconds,
         seconds => seconds,
     };
+    let horizon = scene.now.plus_seconds(validity_seconds.into());
     // A bucket that stops or begins to pay inside the grant's life: come back when it does (R41).
     let begins = if price.zero_rated { None } else { account.next_beginning(price.measure.unit(), purpose) };
-    let edge = begins.map_or(affordable.valid_to, |begins| begins.min(affordable.valid_to));
-    let until = edge.millis().saturating_sub(scene.now.millis()) / 1000;
-    if edge != Timestamp::NEVER {
-        validity_seconds = validity_seconds.min(u32::try_from(until.max(1)).unwrap_or(u32::MAX));
+    let mut edge = begins.map_or(affordable.valid_to, |begins| begins.min(affordable.valid_to));
+    let mut switch = None;
+    if applied.until < horizon.min(edge) {
+        let crossing = cross(scene, account, service, applied, horizon.min(edge), &mut affordable, purpose);
+        edge = edge.min(crossing.end);
+        switch = crossing.switch;
     }
+    let quantity = affordable.quantity;
+    let cut = quantity < asked;
+    let until = edge.millis().saturating_sub(scene.now.millis()) / 1000;
+    let validity_seconds = if edge == Timestamp::NEVER {
+        validity_seconds
+    } else {
+        validity_seconds.min(u32::try_from(until.max(1)).unwrap_or(u32::MAX))
+    };
     let reservation = account.reserve(&affordable.holds);
-    service.grant = Some(GrantState { number: scene.number, quantity, at: scene.now, validity_seconds, reservation });
+    let number = scene.number;
+    service.grant = Some(GrantState { number, quantity, at: scene.now, validity_seconds, switch, reservation });
     let is_last = cut && scene.profile.marks_final;
     let threshold = if cut || !scene.profile.thresholds {
         0
     } else {
         quantity.saturating_mul(price.grant.threshold_percent.into()) / 100
     };
-    Ok(Grant { units: as_asked(price.measure, quantity, &wanted), validity_seconds, threshold, last: is_last })
+    let units = as_asked(price.measure, quantity, &wanted);
+    Ok(Grant { units, validity_seconds, switch, threshold, last: is_last })
+}
+
+/// What another price within a grant's life means for it.
+struct Crossing {
+    /// Where the grant has to end.
+    end: Timestamp,
+    /// The switch that the client is told of, so that it reports what it uses before and after apart.
+    switch: Option<Timestamp>,
+}
+
+/// Edges looked at for one grant; what lies behind them is left to the next.
+const EDGES_MAX: usize = 32;
+
+/// Makes a grant good on both sides of the next switch: held at the dearer price and cut to what is affordable at it (R22).
+/// Clients that cannot split, and grants that nobody could afford after the switch, end there (R41). Seconds are laid end
+/// to end here, so nobody has to split them.
+fn cross(
+    scene: &Scene<'_>,
+    account: &Account,
+    service: &ServiceState,
+    here: Applied<'_>,
+    horizon: Timestamp,
+    affordable: &mut Affordable,
+    purpose: Purpose<'_>,
+) -> Crossing {
+    let pricing = scene.pricing(scene.context, &service.key);
+    let mut crossing = Crossing { end: Timestamp::NEVER, switch: None };
+    let mut last = Some(here);
+    let mut at = here.until;
+    let splits_itself = here.price.measure == Measure::Seconds;
+    for _ in 0..EDGES_MAX {
+        if at >= horizon {
+            return crossing;
+        }
+        let there = pricing.at(at);
+        let until = there.map_or(Timestamp::NEVER, |there| there.until);
+        if there.map(|there| there.line()) != last.map(|last| last.line()) {
+            let followed = there.filter(|there| there.price.measure == here.price.measure);
+            let (Some(there), true) = (followed, splits_itself || (scene.profile.splits && crossing.switch.is_none()))
+            else {
+                crossing.end = at;
+                return crossing;
+            };
+            let purpose = Purpose { at, ..purpose };
+            let other = rating::afford(account, &scene.book, there, &service.rated, affordable.quantity, purpose);
+            if other.quantity == 0 {
+                crossing.end = at;
+                return crossing;
+            }
+            if other.quantity < affordable.quantity {
+                *affordable = rating::afford(
+                    account,
+                    &scene.book,
+                    here,
+                    &service.rated,
+                    other.quantity,
+                    Purpose { at: scene.now, ..purpose },
+                );
+            }
+            if rating::money_held(account, &other.holds) > rating::money_held(account, &affordable.holds) {
+                affordable.holds = other.holds;
+            }
+            affordable.valid_to = affordable.valid_to.min(other.valid_to);
+            if !splits_itself {
+                crossing.switch = Some(at);
+            }
+            last = Some(there);
+        }
+        at = until;
+    }
+    crossing.end = at;
+    crossing
 }
 
 /// Puts a quantity into the unit types that were asked for.
@@ -433,14 +602,22 @@ pub(super) fn as_asked(measure: Measure, quantity: u64, wanted: &Units) -> Grant
     }
 }
 
-impl Scene<'_> {
+impl<'s> Scene<'s> {
+    /// What prices one of its services.
+    pub(super) fn pricing<'a>(&self, context: &'a Context, key: &'a ServiceKey) -> Pricing<'a>
+    where
+        's: 'a,
+    {
+        Pricing { book: self.book, context, key }
+    }
+
     /// What CDRs of this command name as their source.
     pub(super) fn source(&self, service: &ServiceKey) -> CdrSource {
         CdrSource::Network {
             session: self.session.clone(),
             request: self.number,
             service: service.clone(),
-            context: self.context.clone(),
+            context: self.used_in.clone(),
         }
     }
 }

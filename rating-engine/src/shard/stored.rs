@@ -54,6 +54,7 @@ impl Shard {
             }
             if let (CdrKind::Usage, Cause::Event, CdrSource::Network { session, service, .. }) =
                 (cdr.kind, cdr.cause, &cdr.source)
+                && cdr.rating.as_ref().is_none_or(|rating| rating.slice == 0)
                 && let Some(slot) = self.sessions.get_mut(session)
                 && let Some(charge) =
                     slot.value.charges.iter_mut().find(|charge| charge.key == *service && charge.cdr.get() == 0)

@@ -7,6 +7,12 @@
 //! limits 10 20                                                open and ended sessions
 //! account A  balance 5.00  credit 10.00  group 2              balance is the bucket `main`, priority 10
 //! bucket  A  free 100s  priority 1  from 0s  until 3600s  for 10 11
+//! clock 2027-03-27T20:00:00Z                                   what 0s is; 1970 unless said
+//! zone mobile 4915 4916                                        numbers; networks eu 208 222 in the same way
+//! timezone Europe/Berlin                                       window night 22:00-06:00 mon tue: windows in their order
+//! price 1  0.09/60s  in night 0.05/60s fee-in night 0.02  zone mobile  visited eu  rat 6  apn ims  only night
+//! version 3600s session_start                                  the prices that follow are of the next version, from then on
+//! 0s  A/1 initial #0 to=+4915112 plmn=20801 rat=6 apn=ims      circumstances
 //! 0s  A/1 initial #0 state=7 open5gs  10 used 3MiB want 10MiB; 11 want any   -> granted 5MiB final; denied rating
 //! 3s  A/e debit #0 as=sms messages=3  10 want any            the service and Number-Of-Messages-Sent; a price may end in `as sms`
 //! 4s  A/1 update #1 at=2s  10 used 3MiB                      the client's Event-Timestamp
@@ -14,28 +20,34 @@
 //! 9s  A/r refund A/e #1  10 want 0.05EUR -> granted 0.05EUR cost 0.05
 //! 9s  expire -> ended A/1 / forgot A/2   9s topup A main 5.00 key=k   9s suspend A
 //! A main 4.90    A reserved 0.10    A free reserved 10s    A spent 1.00    A debt 0.50    A sessions 0
+//! windows A v1 any 0.60, v2 night 0.30   tariff version, window and amount of every rated CDR
 //! cdrs A 0.33, 0.34, lapse 0.00          every CDR; `used` ones without a word
 //! paid A free 60s, main 0.05             the last CDR's movements
 //! ```
 //!
-//! An answer shows `valid` and `threshold` only where the story names them. What follows `(` is a remark.
+//! An answer shows `valid`, `switch` and `threshold` only where the story names them. What follows `(` is a remark.
 
 use std::fmt::Write as _;
 
 use rating_engine::account::{Account, AccountState, Bucket, BucketScope, Holding};
+use rating_engine::calendar::{Calendar, Span, Weekday, Window, WindowId, Zone};
 use rating_engine::cdr::{CdrKind, Payer};
 use rating_engine::command::{
     Action, Denial, Effects, Mutation, MutationOutcome, Outcome, Profile, Refusal, Requested, ServiceRequest,
-    ServiceResult, Used,
+    ServiceResult, TariffPart, Used,
 };
-use rating_engine::context::SmsContext;
+use rating_engine::context::{ImsContext, PacketContext, Plmn, SmsContext};
 use rating_engine::ids::{AccountId, BucketId, GroupId, RatingGroup, ServiceId, SessionId};
 use rating_engine::money::{Money, Rate, Rounding, RoundingMode, RoundingScope};
+use rating_engine::networks::Networks;
+use rating_engine::selector::Direction;
 use rating_engine::shard::Limits;
-use rating_engine::tariff::{GrantPolicy, Price, Pulse, Service, Tier, Tiers};
+use rating_engine::tariff::{GrantPolicy, PerWindow, Price, Pulse, Service, TariffDraft, Tier, Tiers, VersionPolicy};
+use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, MoneyUnits, Unit, Units};
+use rating_engine::zones::Zones;
 
-use crate::world::{World, at, bucket, command, money, price, rating_group, top_up};
+use crate::world::{World, at, bucket, command, draft, money, price, rating_group, top_up};
 
 /// Tells the story and compares what it expects.
 pub(crate) fn check(story: &str) {
@@ -62,6 +74,13 @@ struct Teller {
     rounding: Option<Rounding>,
     limits: Limits,
     prices: Vec<Price>,
+    origin: i64,
+    zones: Vec<(String, Vec<String>)>,
+    networks: Vec<(String, Vec<String>)>,
+    timezone: Option<Zone>,
+    windows: Vec<Window>,
+    versions: Vec<TariffDraft>,
+    begins: Option<(Timestamp, VersionPolicy)>,
     accounts: Vec<(u64, Vec<Bucket>, Option<Money>, GroupId)>,
     world: Option<World>,
     topups: u32,
@@ -83,8 +102,41 @@ impl Teller {
                 self.limits.ended_sessions_max = ended.parse().expect("a number");
                 Ok(())
             }
+            ["clock", time] => {
+                let time: jiff::Timestamp = time.parse().expect("a time");
+                self.origin = time.as_second();
+                Ok(())
+            }
+            ["timezone", name] => {
+                self.timezone = Some(Zone::get(name).expect("a time zone"));
+                Ok(())
+            }
+            ["zone", name, rest @ ..] => {
+                self.zones.push(((*name).to_owned(), rest.iter().map(|&text| text.to_owned()).collect()));
+                Ok(())
+            }
+            ["networks", name, rest @ ..] => {
+                self.networks.push(((*name).to_owned(), rest.iter().map(|&text| text.to_owned()).collect()));
+                Ok(())
+            }
+            ["window", name, times, days @ ..] => {
+                let span = parse_span(times, days);
+                match self.windows.iter_mut().find(|window| *window.name == **name) {
+                    Some(window) => window.spans.push(span),
+                    None => self.windows.push(Window { name: (*name).into(), spans: vec![span] }),
+                }
+                Ok(())
+            }
+            ["version", from, rest @ ..] => {
+                self.close_version();
+                let from = at(self.origin + i64::try_from(quantity(from).1).expect("fits"));
+                let kept = rest.contains(&"session_start");
+                let policy = if kept { VersionPolicy::SessionStart } else { VersionPolicy::Split };
+                self.begins = Some((from, policy));
+                Ok(())
+            }
             ["price", group, rest @ ..] => {
-                let parsed = parse_price(self.prices.len(), group, rest);
+                let parsed = self.parse_price(group, rest);
                 self.prices.push(parsed);
                 Ok(())
             }
@@ -104,15 +156,16 @@ impl Teller {
                 Ok(())
             }
             ["bucket", name, id, amount, rest @ ..] => {
-                let parsed = parse_bucket(id, amount, rest);
+                let parsed = parse_bucket(self.origin, id, amount, rest);
                 let account = self.accounts.iter_mut().find(|(number, ..)| *number == account_number(name));
                 account.expect("the account comes first").1.push(parsed);
                 Ok(())
             }
             [time, rest @ ..] if time.ends_with('s') && time.starts_with(|c: char| c.is_ascii_digit()) => {
-                let seconds = time.trim_end_matches('s').parse().expect("a time");
+                let seconds: i64 = time.trim_end_matches('s').parse().expect("a time");
                 let wants = |word| expected.is_some_and(|text| text.contains(word));
-                let came = self.happen(seconds, rest, wants("valid"), wants("threshold"));
+                let shown = [wants("valid"), wants("switch"), wants("threshold")];
+                let came = self.happen(self.origin + seconds, rest, shown);
                 same(expected.unwrap_or("done"), &came)
             }
             _ => self.look(&words),
@@ -121,8 +174,8 @@ impl Teller {
 
     fn world(&mut self) -> &mut World {
         if self.world.is_none() {
-            let rounding = self.rounding.unwrap_or(Rounding::MICRO);
-            let mut world = World::with_limits(rounding, std::mem::take(&mut self.prices), self.limits);
+            self.close_version();
+            let mut world = World::with_versions(std::mem::take(&mut self.versions), self.limits);
             for (number, buckets, credit, group) in self.accounts.drain(..) {
                 world.open_in(group, number, buckets, credit);
             }
@@ -131,7 +184,29 @@ impl Teller {
         self.world.as_mut().expect("made above")
     }
 
-    fn happen(&mut self, seconds: i64, words: &[&str], valid: bool, threshold: bool) -> String {
+    /// Makes a version of the prices so far.
+    fn close_version(&mut self) {
+        if self.prices.is_empty() {
+            return;
+        }
+        let rounding = self.rounding.unwrap_or(Rounding::MICRO);
+        let number = u32::try_from(self.versions.len()).expect("few") + 1;
+        let mut version = draft(number, rounding, std::mem::take(&mut self.prices));
+        version.zones = Zones::new(&self.zones).expect("zones");
+        version.networks = Networks::new(&self.networks).expect("networks");
+        version.calendar = self.calendar();
+        if let Some((from, policy)) = self.begins.take() {
+            (version.valid_from, version.policy) = (from, policy);
+        }
+        self.versions.push(version);
+    }
+
+    fn calendar(&self) -> Option<Calendar> {
+        let zone = self.timezone.clone()?;
+        Some(Calendar::new(zone, "day", &self.windows, Vec::new(), Weekday::Sunday).expect("a calendar"))
+    }
+
+    fn happen(&mut self, seconds: i64, words: &[&str], shown: [bool; 3]) -> String {
         match words {
             ["expire"] => {
                 let (ended, forgotten) = self.world().expire(at(seconds));
@@ -146,7 +221,7 @@ impl Teller {
                     Some((word, rest)) if word.starts_with("key=") => ((*word).to_owned(), rest),
                     _ => (format!("k{}", self.topups), rest),
                 };
-                let into = Bucket { balance: 0, ..parse_bucket(id, "0.00", rest) };
+                let into = Bucket { balance: 0, ..parse_bucket(self.origin, id, "0.00", rest) };
                 let mutation = top_up(account_number(name), into, money(amount), &key);
                 mutated(&self.world().mutate(mutation, at(seconds)))
             }
@@ -170,13 +245,19 @@ impl Teller {
                 let mut profile = Profile::STANDARD;
                 let mut command_level = false;
                 let (mut service, mut messages, mut event_time) = (Service::Data, None, None);
+                let (mut packet, mut ims) = (PacketContext::default(), ImsContext::default());
                 let mut services = rest;
                 while let Some((word, others)) = services.split_first() {
                     match word.split_once('=') {
                         Some(("state", marker)) => client_state = marker.parse().expect("a marker"),
                         Some(("at", time)) => {
-                            event_time = Some(at(i64::try_from(quantity(time).1).expect("fits")));
+                            event_time = Some(at(self.origin + i64::try_from(quantity(time).1).expect("fits")));
                         }
+                        Some(("to", number)) => ims.called = Some(number.into()),
+                        Some(("from", number)) => (ims.role, ims.calling) = (Some(1), vec![number.into()]),
+                        Some(("plmn", digits)) => packet.serving_plmn = Plmn::parse(digits),
+                        Some(("rat", octet)) => packet.rat = Some(octet.parse().expect("an octet")),
+                        Some(("apn", name)) => packet.apn = Some(name.into()),
                         Some(("cap", cap)) => profile.grant_cap = quantity(cap).1,
                         Some(("as", name)) => service = name.parse().expect("a service"),
                         Some(("messages", number)) => messages = Some(number.parse().expect("a number")),
@@ -203,12 +284,14 @@ impl Teller {
                 let mut asked = command(seconds, account_number(session), session, number, action);
                 (asked.client_state, asked.profile, asked.command_level) = (client_state, profile, command_level);
                 (asked.context.service, asked.event_time) = (service, event_time);
+                asked.context.packet = (packet != PacketContext::default()).then(|| Box::new(packet));
+                asked.context.ims = (ims != ImsContext::default()).then(|| Box::new(ims));
                 asked.context.sms = messages.map(|number: u32| {
                     asked.digest ^= u64::from(number);
                     Box::new(SmsContext { messages: Some(number), ..SmsContext::default() })
                 });
                 let effects = self.world().apply(asked);
-                answer(&effects, event, valid, threshold)
+                answer(&effects, event, shown, self.origin)
             }
             _ => panic!("cannot read {words:?}"),
         }
@@ -226,6 +309,17 @@ impl Teller {
                     CdrKind::Lapse => format!("lapse {:?}", cdr.cause).to_lowercase(),
                 });
                 same(&rest.join(" "), &cdrs.collect::<Vec<_>>().join(", "))
+            }
+            ["windows", name, rest @ ..] => {
+                let usage = world.cdrs_of(account_number(name)).filter_map(|cdr| {
+                    let rating = cdr.rating.as_ref()?;
+                    let window = match rating.tariff.window_name(rating.window) {
+                        "" => "any",
+                        name => name,
+                    };
+                    Some(format!("v{} {window} {}", rating.tariff.version(), cdr.amount))
+                });
+                same(&rest.join(" "), &usage.collect::<Vec<_>>().join(", "))
             }
             ["exact", name, rest @ ..] => {
                 let last = world.cdrs_of(account_number(name)).last().expect("a CDR");
@@ -303,7 +397,7 @@ fn mutated(outcome: &MutationOutcome) -> String {
     }
 }
 
-fn answer(effects: &Effects, event: bool, valid: bool, threshold: bool) -> String {
+fn answer(effects: &Effects, event: bool, [valid, switch, threshold]: [bool; 3], origin: i64) -> String {
     let answered = match &*effects.outcome {
         Outcome::Answered(answered) => answered,
         Outcome::Refused(refusal) => {
@@ -321,6 +415,12 @@ fn answer(effects: &Effects, event: bool, valid: bool, threshold: bool) -> Strin
             }
             if valid {
                 let _ = write!(text, " valid {}s", grant.validity_seconds);
+            }
+            if switch {
+                let _ = match grant.switch {
+                    Some(switch) => write!(text, " switch {}s", switch.millis() / 1000 - origin),
+                    None => write!(text, " no switch"),
+                };
             }
             if threshold {
                 let _ = write!(text, " threshold {}", grant.threshold);
@@ -387,50 +487,86 @@ fn parse_rate(word: &str) -> Option<(Measure, Tier)> {
     Some((measure, Tier { up_to, rate: Rate::new(micros, per)? }))
 }
 
-fn parse_price(number: usize, group: &str, words: &[&str]) -> Price {
-    let group = (group != "any").then(|| group.parse().expect("a rating group"));
-    let mut parsed = price(&format!("p{number}"), group, Measure::TotalOctets, Rate::ZERO);
-    let mut tiers = Vec::new();
-    let mut words = words.iter().copied().peekable();
-    while let Some(word) = words.next() {
-        let mut next = || words.next().expect("a value");
-        match word {
-            "free" => parsed.zero_rated = true,
-            "pulse" => {
-                let (first, following) = next().split_once('/').expect("first/next");
-                let size = |text: &str| text.parse().unwrap_or_else(|_| quantity(text).1);
-                parsed.pulse = Pulse::new(size(first), size(following)).expect("pulses above 0");
-            }
-            "fee" => parsed.connect_fee = money(next()),
-            "as" => parsed.service = Some(next().parse().expect("a service")),
-            "bundled" => parsed.connect_fee_when_bundled = true,
-            "min" => parsed.min_charge = Some(money(next())),
-            "max" => parsed.max_charge = Some(money(next())),
-            "validity" => {
-                parsed.grant.validity_seconds = u32::try_from(quantity(next()).1).expect("a validity");
-            }
-            "grant" => {
-                let (default, floor, cap) = (quantity(next()).1, quantity(next()).1, quantity(next()).1);
-                parsed.grant = GrantPolicy { default, floor, cap, ..parsed.grant };
-            }
-            "sent" | "received" => {
-                parsed.measure = if word == "sent" { Measure::UplinkOctets } else { Measure::DownlinkOctets };
-            }
-            rate => {
-                let (measure, tier) = parse_rate(rate).unwrap_or_else(|| panic!("price: {rate}"));
-                parsed.measure = measure;
-                parsed.grant = GrantPolicy::standard(measure.unit());
-                tiers.push(tier);
+impl Teller {
+    fn parse_price(&self, group: &str, words: &[&str]) -> Price {
+        let number = self.prices.len();
+        let group = (group != "any").then(|| group.parse().expect("a rating group"));
+        let mut parsed = price(&format!("p{number}"), group, Measure::TotalOctets, Rate::ZERO);
+        let mut tiers = Vec::new();
+        let (mut windowed_tiers, mut windowed_fees) = (Vec::new(), Vec::new());
+        let window = |name: &str| self.calendar().and_then(|calendar| calendar.id(name)).expect("a window");
+        let mut words = words.iter().copied().peekable();
+        while let Some(word) = words.next() {
+            let mut next = || words.next().expect("a value");
+            match word {
+                "free" => parsed.zero_rated = true,
+                "pulse" => {
+                    let (first, following) = next().split_once('/').expect("first/next");
+                    let size = |text: &str| text.parse().unwrap_or_else(|_| quantity(text).1);
+                    parsed.pulse = Pulse::new(size(first), size(following)).expect("pulses above 0");
+                }
+                "fee" => parsed.connect_fee = PerWindow::always(money(next())),
+                "as" => parsed.filter.service = Some(next().parse().expect("a service")),
+                "in" => {
+                    let (window, rate) = (window(next()), next());
+                    windowed_tiers.push((window, Tiers::flat(parse_rate(rate).expect("a rate").1.rate)));
+                }
+                "fee-in" => windowed_fees.push((window(next()), money(next()))),
+                "only" => parsed.filter.window = Some(window(next())),
+                "zone" => parsed.filter.zone = Zones::new(&self.zones).expect("zones").id(next()),
+                "visited" => parsed.filter.networks = Networks::new(&self.networks).expect("networks").id(next()),
+                "rat" => parsed.filter.rats = [next().parse().expect("an octet")].into(),
+                "apn" => parsed.filter.apns = [next().into()].into(),
+                "incoming" => parsed.filter.direction = Some(Direction::Incoming),
+                "service" => {
+                    parsed.filter.service_id = Some(ServiceId::new(next().parse().expect("a service identifier")))
+                }
+                "bundled" => parsed.connect_fee_when_bundled = true,
+                "min" => parsed.min_charge = Some(money(next())),
+                "max" => parsed.max_charge = Some(money(next())),
+                "validity" => {
+                    parsed.grant.validity_seconds = u32::try_from(quantity(next()).1).expect("a validity");
+                }
+                "grant" => {
+                    let (default, floor, cap) = (quantity(next()).1, quantity(next()).1, quantity(next()).1);
+                    parsed.grant = GrantPolicy { default, floor, cap, ..parsed.grant };
+                }
+                "sent" | "received" => {
+                    parsed.measure = if word == "sent" { Measure::UplinkOctets } else { Measure::DownlinkOctets };
+                }
+                rate => {
+                    let (measure, tier) = parse_rate(rate).unwrap_or_else(|| panic!("price: {rate}"));
+                    parsed.measure = measure;
+                    parsed.grant = GrantPolicy::standard(measure.unit());
+                    tiers.push(tier);
+                }
             }
         }
+        if !tiers.is_empty() {
+            parsed.tiers = PerWindow::new(Tiers::new(tiers).expect("tiers in order"), windowed_tiers);
+        }
+        let fee = *parsed.connect_fee.get(WindowId::default());
+        parsed.connect_fee = PerWindow::new(fee, windowed_fees);
+        parsed
     }
-    if !tiers.is_empty() {
-        parsed.tiers = Tiers::new(tiers).expect("tiers in order");
-    }
-    parsed
 }
 
-fn parse_bucket(id: &str, amount: &str, words: &[&str]) -> Bucket {
+/// `22:00-06:00`, and the days it is on.
+fn parse_span(times: &str, days: &[&str]) -> Span {
+    let seconds = |text: &str| {
+        let (hours, minutes) = text.split_once(':').expect("hh:mm");
+        hours.parse::<u32>().expect("hours") * 3600 + minutes.parse::<u32>().expect("minutes") * 60
+    };
+    let (from, to) = times.split_once('-').expect("from-to");
+    let day = |name: &&str| {
+        let is_it = |day: &Weekday| format!("{day:?}").to_lowercase().starts_with(name);
+        Weekday::ALL.into_iter().find(is_it).expect("a day")
+    };
+    let weekdays = days.iter().map(day).collect();
+    Span { weekdays, month_days: Vec::new(), months: Vec::new(), from: seconds(from), to: seconds(to) }
+}
+
+fn parse_bucket(origin: i64, id: &str, amount: &str, words: &[&str]) -> Bucket {
     let (holding, balance) = match amount.parse::<Money>() {
         Ok(money) => (Holding::Money, money.micros()),
         Err(_) => {
@@ -439,7 +575,7 @@ fn parse_bucket(id: &str, amount: &str, words: &[&str]) -> Bucket {
         }
     };
     let mut parsed = bucket(id, holding, balance);
-    let seconds = |text: &str| at(i64::try_from(quantity(text).1).expect("fits"));
+    let seconds = |text: &str| at(origin + i64::try_from(quantity(text).1).expect("fits"));
     let mut words = words.iter().copied().peekable();
     while let Some(word) = words.next() {
         match word {
@@ -471,6 +607,10 @@ fn parse_service(text: &str) -> ServiceRequest {
     for pair in rest.chunks(2) {
         match pair {
             ["used", amount] => request.used.push(Used { units: some_units(amount), ..Used::default() }),
+            ["before", amount] => {
+                request.used.push(Used { units: some_units(amount), part: TariffPart::Before });
+            }
+            ["after", amount] => request.used.push(Used { units: some_units(amount), part: TariffPart::After }),
             ["want", "any"] => request.requested = Requested::Any,
             ["want", amount] => request.requested = Requested::Units(some_units(amount)),
             _ => panic!("service: {pair:?}"),

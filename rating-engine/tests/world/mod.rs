@@ -12,9 +12,10 @@ use rating_engine::ids::{
     TariffName, TenantId,
 };
 use rating_engine::money::{Currency, Money, Rate, Rounding};
+use rating_engine::selector::Filter;
 use rating_engine::session::Session;
 use rating_engine::shard::{Image, Limits, Shard, Tariffs};
-use rating_engine::tariff::{FinanceCodes, GrantPolicy, Price, Pulse, Service, ServiceKey, TariffVersion, Tiers};
+use rating_engine::tariff::{Price, Service, ServiceKey, TariffDraft};
 use rating_engine::time::Timestamp;
 use rating_engine::units::Measure;
 
@@ -40,9 +41,14 @@ impl World {
     }
 
     pub(crate) fn with_limits(rounding: Rounding, prices: Vec<Price>, limits: Limits) -> Self {
-        let version = TariffVersion::new(TariffName::new(TARIFF), 1, Currency::EUR, rounding, prices, [0; 32]);
+        Self::with_versions(vec![draft(1, rounding, prices)], limits)
+    }
+
+    pub(crate) fn with_versions(versions: Vec<TariffDraft>, limits: Limits) -> Self {
         let mut tariffs = Tariffs::default();
-        tariffs.insert(version.expect("the story's tariff is one"));
+        for version in versions {
+            tariffs.insert(version.publish().expect("the story's tariff is one"));
+        }
         Self {
             shard: Shard::new(limits),
             tariffs,
@@ -297,6 +303,11 @@ fn image_of(shard: &Shard) -> (Vec<Account>, Vec<Session>) {
     (accounts, sessions)
 }
 
+/// A version of the tariff that every subscriber has.
+pub(crate) fn draft(version: u32, rounding: Rounding, prices: Vec<Price>) -> TariffDraft {
+    TariffDraft::new(TariffName::new(TARIFF), version, Currency::EUR, rounding, prices, [0; 32])
+}
+
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_seconds(seconds)
 }
@@ -325,22 +336,8 @@ pub(crate) fn bucket(id: &str, holding: Holding, balance: i64) -> Bucket {
 
 /// A plain price; tests change what they are about.
 pub(crate) fn price(id: &str, group: Option<u32>, measure: Measure, rate: Rate) -> Price {
-    Price {
-        id: PriceId::new(id),
-        service: None,
-        rating_group: group.map(RatingGroup::new),
-        service_id: None,
-        measure,
-        pulse: Pulse::ONE,
-        tiers: Tiers::flat(rate),
-        connect_fee: Money::ZERO,
-        connect_fee_when_bundled: false,
-        min_charge: None,
-        max_charge: None,
-        zero_rated: false,
-        grant: GrantPolicy::standard(measure.unit()),
-        finance: FinanceCodes::default(),
-    }
+    let filter = Filter { rating_group: group.map(RatingGroup::new), ..Filter::default() };
+    Price::flat(PriceId::new(id), filter, measure, rate)
 }
 
 /// A request of the subscriber with this number; its digest is over the action.

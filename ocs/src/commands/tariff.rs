@@ -1,0 +1,77 @@
+//! `ocs tariff`: documents without a data folder.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use rating_engine::tariff::TariffVersion;
+
+use crate::catalogue::{self, CatalogueError};
+use crate::cli::{Output, Tariff, TariffCheck};
+use crate::store::{OpenError, because};
+
+/// Runs a subcommand.
+pub(super) fn run(command: &Tariff) -> Result<ExitCode, OpenError> {
+    match command {
+        Tariff::Check(options) => check(options),
+    }
+}
+
+/// `ocs tariff check`.
+fn check(options: &TariffCheck) -> Result<ExitCode, OpenError> {
+    let mut good = true;
+    let mut findings = Vec::new();
+    for path in &options.files {
+        let text = std::fs::read_to_string(path).map_err(because(&path.display().to_string()))?;
+        let parsed = catalogue::parse(&text);
+        good &= parsed.is_ok();
+        match options.output {
+            Output::Json => findings.push(as_json(path, &parsed)),
+            Output::Table => print(path, &parsed),
+        }
+    }
+    if options.output == Output::Json {
+        super::print_json(&serde_json::Value::Array(findings));
+    }
+    Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+fn print(path: &Path, parsed: &Result<std::sync::Arc<TariffVersion>, CatalogueError>) {
+    let path = path.display();
+    match parsed {
+        Ok(tariff) => println!(
+            "{path}: good: {} version {}, {}, {} prices, content {}",
+            tariff.name(),
+            tariff.version(),
+            tariff.currency(),
+            tariff.prices().len(),
+            super::hex(tariff.content_hash().first_chunk::<8>().unwrap_or(&[0; 8])),
+        ),
+        Err(CatalogueError::Syntax { reason, .. }) => println!("{path}: {reason}"),
+        Err(CatalogueError::Problems(problems)) => {
+            problems.iter().for_each(|problem| println!("{path}: {problem}"));
+        }
+    }
+}
+
+fn as_json(path: &Path, parsed: &Result<std::sync::Arc<TariffVersion>, CatalogueError>) -> serde_json::Value {
+    let file = path.display().to_string();
+    match parsed {
+        Ok(tariff) => serde_json::json!({
+            "file": file,
+            "good": true,
+            "tariff": tariff.name().as_str(),
+            "version": tariff.version(),
+            "currency": tariff.currency().to_string(),
+            "prices": tariff.prices().len(),
+            "content_hash": super::hex(tariff.content_hash()),
+        }),
+        Err(CatalogueError::Syntax { line, reason }) => {
+            serde_json::json!({ "file": file, "good": false, "problems": [{ "line": line, "reason": reason }] })
+        }
+        Err(CatalogueError::Problems(problems)) => {
+            let problems = problems.iter();
+            let problems = problems.map(|it| serde_json::json!({ "path": it.path, "reason": it.reason }));
+            serde_json::json!({ "file": file, "good": false, "problems": problems.collect::<Vec<_>>() })
+        }
+    }
+}

@@ -1,0 +1,157 @@
+//! Tariffs in time: every version of every tariff, and which one is in force at an instant (R15).
+//!
+//! Versions are never taken away: sessions and CDRs name them. Publishing is to put in one more. Absent: who publishes,
+//! and whether they may.
+
+use std::sync::Arc;
+
+use hashbrown::HashMap;
+
+use crate::calendar::WindowId;
+use crate::context::Context;
+use crate::ids::TariffName;
+use crate::selector::Subject;
+use crate::session::LineState;
+use crate::tariff::{Price, ServiceKey, TariffVersion, VersionPolicy};
+use crate::time::Timestamp;
+
+/// All tariffs.
+#[derive(Clone, Debug, Default)]
+pub struct Tariffs(HashMap<TariffName, Vec<Arc<TariffVersion>>>);
+
+impl Tariffs {
+    /// Puts a version beside the others of its tariff, or in place of one of the same number.
+    pub fn insert(&mut self, version: Arc<TariffVersion>) {
+        let versions = self.0.entry(version.name().clone()).or_default();
+        versions.retain(|known| known.version() != version.version());
+        versions.push(version);
+        versions.sort_by_key(|version| (version.valid_from(), version.version()));
+    }
+
+    /// The version of this tariff in force at `at`: of those that have begun the one that began last, of several with the
+    /// same beginning the one with the highest number.
+    pub fn at(&self, name: &TariffName, at: Timestamp) -> Option<&Arc<TariffVersion>> {
+        self.versions(name).iter().rev().find(|version| version.valid_from() <= at)
+    }
+
+    /// All versions of a tariff, in the order in which they come into force.
+    pub fn versions(&self, name: &TariffName) -> &[Arc<TariffVersion>] {
+        self.0.get(name).map_or(&[], |versions| versions)
+    }
+
+    /// A version by number.
+    pub fn version(&self, name: &TariffName, number: u32) -> Option<&Arc<TariffVersion>> {
+        self.versions(name).iter().find(|version| version.version() == number)
+    }
+
+    /// How many tariffs there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// The versions that one session is charged by.
+#[derive(Clone, Copy, Debug)]
+pub struct Book<'a> {
+    first: &'a Arc<TariffVersion>,
+    versions: &'a [Arc<TariffVersion>],
+}
+
+impl<'a> Book<'a> {
+    /// The versions of a session that began with `first`.
+    pub fn new(first: &'a Arc<TariffVersion>, tariffs: &'a Tariffs) -> Self {
+        Self { first, versions: tariffs.versions(first.name()) }
+    }
+
+    /// The version that the session began with.
+    pub fn first(&self) -> &'a Arc<TariffVersion> {
+        self.first
+    }
+
+    /// The version that prices what happens at `at`, and until when it surely does (R15). What lies before every version,
+    /// and versions in another currency, are left to the first.
+    fn at(&self, at: Timestamp) -> (&'a Arc<TariffVersion>, Timestamp) {
+        if self.first.policy() == VersionPolicy::SessionStart || self.versions.len() < 2 {
+            return (self.first, Timestamp::NEVER);
+        }
+        let begun = self.versions.partition_point(|version| version.valid_from() <= at);
+        let (past, to_come) = self.versions.split_at(begun);
+        let fits = |version: &&'a Arc<TariffVersion>| version.currency() == self.first.currency();
+        let until = to_come.iter().find(fits).map_or(Timestamp::NEVER, |next| next.valid_from());
+        (past.iter().rev().find(fits).unwrap_or(self.first), until)
+    }
+
+    /// A version by number.
+    pub fn version(&self, number: u32) -> Option<&'a Arc<TariffVersion>> {
+        if self.first.version() == number {
+            return Some(self.first);
+        }
+        self.versions.iter().find(|version| version.version() == number)
+    }
+
+    /// The price of a line.
+    pub fn price_of(&self, line: &LineState) -> Option<&'a Price> {
+        self.version(line.key.version)?.prices().get(usize::from(line.key.price))
+    }
+}
+
+/// What prices one service of a session: its versions, the circumstances, the service.
+#[derive(Clone, Copy, Debug)]
+pub struct Pricing<'a> {
+    /// The versions.
+    pub book: Book<'a>,
+    /// The circumstances.
+    pub context: &'a Context,
+    /// The service within the session.
+    pub key: &'a ServiceKey,
+}
+
+/// The price of an instant.
+#[derive(Clone, Copy, Debug)]
+pub struct Applied<'a> {
+    /// The version in force.
+    pub version: &'a Arc<TariffVersion>,
+    /// The place of the price in it.
+    pub place: u16,
+    /// The price that won.
+    pub price: &'a Price,
+    /// The window of its price line (R02); the default one where the price does not differ by window.
+    pub window: WindowId,
+    /// Up to here nothing of this changes.
+    pub until: Timestamp,
+}
+
+impl Applied<'_> {
+    /// What tells price lines apart (R02).
+    pub fn line(&self) -> LineKey {
+        LineKey { version: self.version.version(), price: self.place, window: self.window }
+    }
+}
+
+/// What tells the price lines of one service apart (R02).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct LineKey {
+    /// The tariff version's number.
+    pub version: u32,
+    /// The place of the price in it.
+    pub price: u16,
+    /// The window, where the price differs by window.
+    pub window: WindowId,
+}
+
+impl<'a> Pricing<'a> {
+    /// The price of what happens at `at`; `None` when none matches.
+    pub fn at(&self, at: Timestamp) -> Option<Applied<'a>> {
+        let (version, version_until) = self.book.at(at);
+        let (window, window_until) = version.window_at(at);
+        let subject = Subject::new(version, self.context, self.key);
+        let (place, price) = version.price(&subject, window)?;
+        let until = version_until.min(window_until);
+        Some(Applied { version, place, price, window: price.line_window(window), until })
+    }
+}
