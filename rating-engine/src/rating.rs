@@ -99,10 +99,10 @@ struct Portion<'a> {
 }
 
 /// Prices `quantity` more units that were used from `at` on and takes them from the account (R02 to R09, R12, R13, R17 to
-/// R19, R23, R41).
+/// R19, R23, R41). Adds to `slices`. `applied` is the price at `at`.
 ///
 /// # Errors
-/// Nothing has changed: no price matches at some instant of it, or the prices there count different units, or an amount
+/// Nothing of account and usage has changed: no price matches at some instant of it, or the prices there count different units, or an amount
 /// does not fit.
 pub fn settle(
     account: &mut Account,
@@ -110,22 +110,23 @@ pub fn settle(
     rated: &mut Rated,
     quantity: u64,
     at: Timestamp,
-) -> Result<Slices, RatingError> {
-    let applied = pricing.at(at).ok_or(RatingError::NoPrice)?;
-    let mut slices = Slices::new();
+    applied: Applied<'_>,
+    slices: &mut Slices,
+) -> Result<(), RatingError> {
     if applied.price.measure.unit() != Unit::Second {
         let portion = Portion { applied, at, used: quantity, seconds: 0 };
         slices.push(settle_portion(account, pricing, rated, portion)?);
-        return Ok(slices);
+        return Ok(());
     }
     let mut laid = Laid::new(&pricing.book, rated, quantity, at)?;
     let first = laid.next(account, pricing, rated)?;
     if laid.is_done() {
         slices.push(settle_portion(account, pricing, rated, first)?);
-        return Ok(slices);
+        return Ok(());
     }
     // Beside the originals, so that a later part that cannot be rated leaves nothing of the earlier ones.
     let (mut paying, mut counted) = (account.clone(), rated.clone());
+    let before = slices.len();
     slices.push(settle_portion(&mut paying, pricing, &mut counted, first)?);
     while !laid.is_done() {
         if slices.len() >= SLICES_MAX {
@@ -133,30 +134,14 @@ pub fn settle(
         }
         let portion = laid.next(&paying, pricing, &counted)?;
         let slice = settle_portion(&mut paying, pricing, &mut counted, portion)?;
-        match slices.last_mut() {
+        match slices.get_mut(before..).and_then(<[Slice]>::last_mut) {
             // Only other buckets pay.
             Some(last) if last.line == slice.line => last.join(slice),
             _ => slices.push(slice),
         }
     }
     (*account, *rated) = (paying, counted);
-    Ok(slices)
-}
-
-/// What `quantity` more units would cost, buckets of the account considered; touches nothing (price enquiry, R21).
-///
-/// # Errors
-/// As [`settle`].
-pub fn quote(
-    account: &Account,
-    pricing: &Pricing<'_>,
-    rated: &Rated,
-    quantity: u64,
-    at: Timestamp,
-) -> Result<Money, RatingError> {
-    let (mut account, mut rated) = (account.clone(), rated.clone());
-    let slices = settle(&mut account, pricing, &mut rated, quantity, at)?;
-    Ok(slices.iter().map(|slice| slice.amount).fold(Money::ZERO, Money::saturating_add))
+    Ok(())
 }
 
 /// Seconds laid end to end, pulse after pulse: each pulse belongs to the price, the window and the buckets of the instant

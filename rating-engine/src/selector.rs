@@ -140,6 +140,21 @@ impl<'a> Subject<'a> {
     /// What `context` says of one service, in the words of `tariff`. The number at the other end is the one called, for
     /// a call that comes in the one that calls.
     pub fn new(tariff: &TariffVersion, context: &'a Context, key: &'a ServiceKey) -> Self {
+        let plain = Self {
+            service: context.service,
+            key,
+            zone: None,
+            network: None,
+            rat: None,
+            apn: None,
+            slice: None,
+            direction: None,
+        };
+        // Most tariffs ask for nothing of the circumstances.
+        if tariff.selector().names & CIRCUMSTANCES == 0 { plain } else { plain.in_circumstances(tariff, context) }
+    }
+
+    fn in_circumstances(self, tariff: &TariffVersion, context: &'a Context) -> Self {
         let (packet, ims) = (context.packet.as_deref(), context.ims.as_deref());
         let direction = ims.and_then(|ims| match ims.role {
             Some(0 | 2) => Some(Direction::Outgoing),
@@ -166,14 +181,13 @@ impl<'a> Subject<'a> {
             visited.and_then(visited_plmn)
         });
         Self {
-            service: context.service,
-            key,
             zone,
             network,
             rat: packet.and_then(|packet| packet.rat),
             apn: packet.and_then(|packet| packet.apn.as_deref()),
             slice: packet.and_then(|packet| packet.slice),
             direction,
+            ..self
         }
     }
 }
@@ -193,9 +207,18 @@ fn visited_plmn(domain: &str) -> Option<Plmn> {
     Plmn::from_ascii(digits.get(..length)?)
 }
 
+/// So few prices are looked through one by one.
+const FEW: usize = 8;
+
+/// Bits of a rank that depend on more than service, rating group and service identifier: zone, and all below it but the
+/// window.
+const CIRCUMSTANCES: u16 = 0b111_1110;
+
 /// Prices in the order of specificity, found by what they name.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(crate) struct Selector {
+    /// What any price names, as in [`Filter::rank`].
+    names: u16,
     /// The shapes there are, the most specific first.
     shapes: Box<[u8]>,
     /// The places of the prices that name the same, in order.
@@ -208,6 +231,7 @@ impl Selector {
         prices.sort_by_key(|price| std::cmp::Reverse(price.filter.rank()));
         let mut shapes: Vec<u8> = Vec::new();
         let mut table: HashMap<Exact, Vec<u16>> = HashMap::new();
+        let names = prices.iter().fold(0, |names, price| names | price.filter.rank());
         for (place, price) in prices.iter().enumerate() {
             let Ok(place) = u16::try_from(place) else { break };
             if shapes.last() != Some(&price.filter.shape()) {
@@ -216,7 +240,7 @@ impl Selector {
             table.entry(price.filter.exact()).or_default().push(place);
         }
         let table = table.into_iter().map(|(exact, places)| (exact, places.into())).collect();
-        (Self { shapes: shapes.into(), table }, prices.into())
+        (Self { names, shapes: shapes.into(), table }, prices.into())
     }
 
     /// The place of the price that wins.
@@ -227,6 +251,10 @@ impl Selector {
         subject: &Subject<'_>,
         window: WindowId,
     ) -> Option<u16> {
+        if prices.len() <= FEW {
+            let place = prices.iter().position(|price| price.filter.matches(networks, subject, window))?;
+            return u16::try_from(place).ok();
+        }
         let admits = |place: &&u16| {
             let price = prices.get(usize::from(**place));
             price.is_some_and(|price| price.filter.matches_rest(networks, subject, window))

@@ -609,6 +609,10 @@ impl TariffVersion {
         &self.content_hash
     }
 
+    pub(crate) fn selector(&self) -> &Selector {
+        &self.selector
+    }
+
     /// All prices, most specific first.
     pub fn prices(&self) -> &[Price] {
         &self.prices

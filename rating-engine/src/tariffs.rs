@@ -17,15 +17,20 @@ use crate::time::Timestamp;
 
 /// All tariffs.
 #[derive(Clone, Debug, Default)]
-pub struct Tariffs(HashMap<TariffName, Vec<Arc<TariffVersion>>>);
+pub struct Tariffs {
+    by_name: HashMap<TariffName, Vec<Arc<TariffVersion>>>,
+    /// Whether any has several versions.
+    several: bool,
+}
 
 impl Tariffs {
     /// Puts a version beside the others of its tariff, or in place of one of the same number.
     pub fn insert(&mut self, version: Arc<TariffVersion>) {
-        let versions = self.0.entry(version.name().clone()).or_default();
+        let versions = self.by_name.entry(version.name().clone()).or_default();
         versions.retain(|known| known.version() != version.version());
         versions.push(version);
         versions.sort_by_key(|version| (version.valid_from(), version.version()));
+        self.several |= versions.len() > 1;
     }
 
     /// The version of this tariff in force at `at`: of those that have begun the one that began last, of several with the
@@ -36,7 +41,7 @@ impl Tariffs {
 
     /// All versions of a tariff, in the order in which they come into force.
     pub fn versions(&self, name: &TariffName) -> &[Arc<TariffVersion>] {
-        self.0.get(name).map_or(&[], |versions| versions)
+        self.by_name.get(name).map_or(&[], |versions| versions)
     }
 
     /// A version by number.
@@ -46,12 +51,12 @@ impl Tariffs {
 
     /// How many tariffs there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.by_name.len()
     }
 
     /// Whether there is none.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.by_name.is_empty()
     }
 }
 
@@ -65,7 +70,7 @@ pub struct Book<'a> {
 impl<'a> Book<'a> {
     /// The versions of a session that began with `first`.
     pub fn new(first: &'a Arc<TariffVersion>, tariffs: &'a Tariffs) -> Self {
-        Self { first, versions: tariffs.versions(first.name()) }
+        Self { first, versions: if tariffs.several { tariffs.versions(first.name()) } else { &[] } }
     }
 
     /// The version that the session began with.

@@ -12,10 +12,10 @@ use crate::command::{
 };
 use crate::ids::{CdrPosition, SessionId};
 use crate::money::Money;
-use crate::rating::{self, RatingError};
+use crate::rating::{self, RatingError, Slices};
 use crate::session::{CHARGES_MAX, ChargePart, EVENT_KEPT_SECONDS, EventCharge, Phase, Rated, Session, StoredAnswer};
 use crate::tariff::ServiceKey;
-use crate::tariffs::{Book, Pricing};
+use crate::tariffs::{Applied, Book, Pricing};
 use crate::time::Timestamp;
 use crate::units::{GrantUnits, Measure, MoneyUnits, Units};
 
@@ -224,11 +224,11 @@ impl Shard {
             let pricing = Pricing { book: Book::new(tariff, tariffs), context: &command.context, key: &request.key };
             let amount = match event_quantity(&pricing, request, when) {
                 Ok(EventQuantity::Money(amount)) => bare.take_money(amount, purpose).map(|_| amount),
-                Ok(EventQuantity::Units(_, quantity)) => {
-                    let slices = rating::settle(&mut bare, &pricing, &mut Rated::default(), quantity, when);
-                    slices
-                        .ok()
-                        .map(|slices| slices.iter().map(|slice| slice.amount).fold(Money::ZERO, Money::saturating_add))
+                Ok(EventQuantity::Units(applied, quantity)) => {
+                    let mut rated = Rated::default();
+                    let mut slices = Slices::new();
+                    let done = rating::settle(&mut bare, &pricing, &mut rated, quantity, when, applied, &mut slices);
+                    done.ok().map(|()| rated.charged)
                 }
                 Err(_) => None,
             };
@@ -248,11 +248,11 @@ impl Shard {
 }
 
 /// What a one-time event asks to be charged.
-enum EventQuantity {
+enum EventQuantity<'a> {
     /// Money that the network rated itself.
     Money(Money),
-    /// So much of this measure.
-    Units(Measure, u64),
+    /// So much of what this price counts.
+    Units(Applied<'a>, u64),
 }
 
 const fn asks(request: &ServiceRequest) -> bool {
@@ -268,11 +268,11 @@ fn named_units(request: &ServiceRequest) -> Units {
     }
 }
 
-fn event_quantity(
-    pricing: &Pricing<'_>,
+fn event_quantity<'a>(
+    pricing: &Pricing<'a>,
     request: &ServiceRequest,
     when: Timestamp,
-) -> Result<EventQuantity, RatingError> {
+) -> Result<EventQuantity<'a>, RatingError> {
     let named = named_units(request);
     if let Some(money) = named.money {
         let foreign = money.currency.is_some_and(|code| code != pricing.book.first().currency().numeric());
@@ -282,7 +282,8 @@ fn event_quantity(
             Ok(EventQuantity::Money(money.amount))
         };
     }
-    let price = pricing.at(when).ok_or(RatingError::NoPrice)?.price;
+    let applied = pricing.at(when).ok_or(RatingError::NoPrice)?;
+    let price = applied.price;
     let quantity = match named.quantity(price.measure) {
         Some(quantity) if quantity > 0 => quantity,
         // Nothing named: one event, or as many messages as the service information says. To have used nothing is no event.
@@ -294,7 +295,7 @@ fn event_quantity(
         }
         _ => return Err(RatingError::NoPrice),
     };
-    Ok(EventQuantity::Units(price.measure, quantity))
+    Ok(EventQuantity::Units(applied, quantity))
 }
 
 /// Charges a one-time event (DIRECT_DEBITING): all of it or nothing (R21).
@@ -338,12 +339,14 @@ fn debit(
                 effects.cdrs.push(RatedCdr { reported: units.units(), rating: Some(rating), amount, movements, ..cdr });
                 (amount, units, None, 0)
             }
-            EventQuantity::Units(measure, quantity) => {
+            EventQuantity::Units(applied, quantity) => {
+                let measure = applied.price.measure;
                 let free = account.money_available(purpose);
                 let mut rated = Rated::default();
                 // `account` is a copy: a refusal leaves nothing behind.
-                let slices = rating::settle(account, &pricing, &mut rated, quantity, scene.when);
-                let slices = slices.map_err(|error| match error {
+                let mut slices = Slices::new();
+                let done = rating::settle(account, &pricing, &mut rated, quantity, scene.when, applied, &mut slices);
+                done.map_err(|error| match error {
                     RatingError::NoPrice => Refusal::RatingFailed,
                     RatingError::OutOfRange => Refusal::OutOfRange,
                 })?;

@@ -1,12 +1,12 @@
 //! One service of one message: settle what was used, then grant (design 3, steps 2 to 4).
 
-use smallvec::{SmallVec, smallvec};
+use smallvec::SmallVec;
 
 use super::Scene;
 use crate::account::{Account, Purpose};
 use crate::cdr::{CdrKind, CdrSource, Movements, RatedCdr, Rating};
 use crate::command::{
-    Denial, Effects, Grant, Requested, ServiceOutcome, ServiceOutcomes, ServiceRequest, ServiceResult, TariffPart, Used,
+    Denial, Effects, Grant, Requested, ServiceOutcome, ServiceOutcomes, ServiceRequest, ServiceResult, TariffPart,
 };
 use crate::context::Context;
 use crate::ids::PriceId;
@@ -263,17 +263,22 @@ fn report(
     if !counts {
         return None;
     }
-    let parts = parts(request, used, last.and_then(|last| last.switch), since);
-    let slices = match settle_parts(scene, account, service, &parts, seconds_before) {
-        Ok(slices) => slices,
+    let switch = last.and_then(|last| last.switch);
+    let mut slices = Slices::new();
+    let settled = match switch.filter(|_| request.used.iter().any(|used| used.part == TariffPart::After)) {
+        None => settle_part(scene, account, service, Part::of(&used, since), seconds_before, &mut slices),
+        Some(switch) => settle_parts(scene, account, service, request, switch, seconds_before, &mut slices),
+    };
+    match settled {
+        Ok(()) => {}
         Err(RatingError::NoPrice) => return suspend(account, service, Denial::RatingFailed),
         Err(RatingError::OutOfRange) => return suspend(account, service, Denial::UsageSuspect),
-    };
+    }
     *counted = slices.iter().fold(0, |sum: u64, slice| sum.saturating_add(slice.used));
     let mut beyond_grant = counted.saturating_sub(granted);
     effects.facts.beyond_grant += u32::from(beyond_grant > 0);
     let whole = slices.len() == 1;
-    let starts: SmallVec<[Timestamp; 2]> = slices.iter().skip(1).map(|slice| slice.at).collect();
+    let starts: SmallVec<[Timestamp; 1]> = slices.iter().skip(1).map(|slice| slice.at).collect();
     for (number, slice) in slices.into_iter().enumerate() {
         let reported = match slice.price() {
             Some(price) if !whole => Units::of(price.measure, slice.used),
@@ -317,64 +322,72 @@ pub(super) fn rating_of(slice: Slice, number: usize, beyond_grant: u64) -> (Opti
     (Some(rating), amount, movements)
 }
 
-/// Part of a report: its units, when it began, and whether that is a switch that was told.
-type Part = (Units, Timestamp, bool);
-
-/// A report by parts: what was used before the switch that was told, or without one, and what was used after it (R13, R41).
-fn parts(request: &ServiceRequest, whole: Units, switch: Option<Timestamp>, since: Timestamp) -> SmallVec<[Part; 2]> {
-    let is_after = |used: &&Used| used.part == TariffPart::After;
-    let (Some(switch), true) = (switch, request.used.iter().any(|used| is_after(&used))) else {
-        return smallvec![(whole, since, false)];
-    };
-    let sum = |after: bool| {
-        let of_part = request.used.iter().filter(|used| is_after(used) == after);
-        of_part.map(|used| used.units).reduce(|sum, units| sum.plus(&units))
-    };
-    let before = sum(false).map(|units| (units, since, false));
-    before.into_iter().chain(sum(true).map(|units| (units, switch.max(since), true))).collect()
+/// Part of a report.
+#[derive(Clone, Copy)]
+struct Part<'a> {
+    units: &'a Units,
+    /// When it began.
+    at: Timestamp,
+    /// Whether that is a switch that was told.
+    after_switch: bool,
 }
 
-/// Settles the parts of a report, all of them or none.
+impl<'a> Part<'a> {
+    const fn of(units: &'a Units, at: Timestamp) -> Self {
+        Self { units, at, after_switch: false }
+    }
+}
+
+/// Settles a report by parts, all of them or none: what was used before the switch that was told, or without one, and what
+/// was used after it (R13, R41).
 fn settle_parts(
     scene: &Scene<'_>,
     account: &mut Account,
     service: &mut ServiceState,
-    parts: &[Part],
+    request: &ServiceRequest,
+    switch: Timestamp,
     mut seconds: u64,
-) -> Result<Slices, RatingError> {
+    slices: &mut Slices,
+) -> Result<(), RatingError> {
+    let since = service.since.min(scene.when);
+    let (mut paying, mut counted) = (account.clone(), service.clone());
+    for after_switch in [false, true] {
+        let of_part = request.used.iter().filter(|used| (used.part == TariffPart::After) == after_switch);
+        let Some(units) = of_part.map(|used| used.units).reduce(|sum, units| sum.plus(&units)) else { continue };
+        let at = if after_switch { switch.max(since) } else { since };
+        let part = Part { units: &units, at, after_switch };
+        settle_part(scene, &mut paying, &mut counted, part, seconds, slices)?;
+        seconds = seconds.saturating_add(units.seconds.unwrap_or(0));
+    }
+    (*account, *service) = (paying, counted);
+    Ok(())
+}
+
+/// Settles one part of a report, of a service that has used so many seconds before.
+fn settle_part(
+    scene: &Scene<'_>,
+    account: &mut Account,
+    service: &mut ServiceState,
+    part: Part<'_>,
+    seconds: u64,
+    slices: &mut Slices,
+) -> Result<(), RatingError> {
     let ServiceState { key, rated, answered, since, .. } = service;
     let pricing = scene.pricing(scene.used_in, key);
-    let since = (*since).min(scene.when);
-    let mut settle = |account: &mut Account, rated: &mut Rated, (units, at, told): &Part| {
-        let price = pricing.at(*at).ok_or(RatingError::NoPrice)?.price;
-        let quantity = units.quantity(price.measure);
-        let Some(quantity) = quantity else {
-            // The price of its instant counts something else.
-            return Err(RatingError::NoPrice);
-        };
-        if price.measure != Measure::Seconds {
-            return rating::settle(account, &pricing, rated, quantity, *at);
-        }
-        // Seconds go on from the first one used; a switch that was told, and a grant after a pause, begin anew.
-        let laid = i64::try_from(seconds).map_err(|_| RatingError::OutOfRange)?;
-        if *told {
-            *answered = Some(at.plus_seconds(-laid));
-        }
-        let first = *answered.get_or_insert(since.plus_seconds(-laid));
-        let at = first.plus_seconds(laid);
-        seconds = seconds.saturating_add(quantity);
-        rating::settle(account, &pricing, rated, quantity, at)
-    };
-    if let [only] = parts {
-        return settle(account, rated, only);
+    let Part { units, at, after_switch } = part;
+    let applied = pricing.at(at).ok_or(RatingError::NoPrice)?;
+    // Or else the price of its instant counts something else.
+    let quantity = units.quantity(applied.price.measure).ok_or(RatingError::NoPrice)?;
+    if applied.price.measure != Measure::Seconds {
+        return rating::settle(account, &pricing, rated, quantity, at, applied, slices);
     }
-    let (mut paying, mut counted) = (account.clone(), rated.clone());
-    let mut slices = Slices::new();
-    for part in parts {
-        slices.extend(settle(&mut paying, &mut counted, part)?);
+    // Seconds go on from the first one used; a switch that was told, and a grant after a pause, begin anew.
+    let laid = i64::try_from(seconds).map_err(|_| RatingError::OutOfRange)?;
+    if after_switch {
+        *answered = Some(at.plus_seconds(-laid));
     }
-    (*account, *rated) = (paying, counted);
-    Ok(slices)
+    let first = *answered.get_or_insert((*since).min(scene.when).plus_seconds(-laid));
+    rating::settle(account, &pricing, rated, quantity, first.plus_seconds(laid), applied, slices)
 }
 
 /// What a service has used so far and was charged for, of one unit.
