@@ -265,7 +265,8 @@ struct Frame {
 impl Frame {
     fn read(check: &mut Check, document: &Document) -> Self {
         let zone = Zone::get(document.time_zone.as_deref().unwrap_or("UTC"));
-        let zone = check.take("time_zone", zone);
+        // Without one the rest is checked all the same.
+        let zone = check.take("time_zone", zone).or_else(|| Zone::get("UTC").ok());
         let policy = match document.policy.as_deref() {
             None | Some("split") => VersionPolicy::Split,
             Some("session_start") => VersionPolicy::SessionStart,

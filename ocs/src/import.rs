@@ -225,7 +225,8 @@ pub fn read_tariffs(
     if errors.total > 0 { Err(errors) } else { Ok(tariffs) }
 }
 
-/// Two documents of these files may not be the same version with other content.
+/// Two documents of these files may not be the same version with other content, nor versions of one tariff in two
+/// currencies.
 fn differs_from(others: &[TariffRecord], record: &TariffRecord) -> Result<(), String> {
     let (name, version) = (record.version.name(), record.version.version());
     let same = others.iter().find(|other| (other.version.name(), other.version.version()) == (name, version));
@@ -233,8 +234,30 @@ fn differs_from(others: &[TariffRecord], record: &TariffRecord) -> Result<(), St
         Some(other) if other.version.content_hash() != record.version.content_hash() => {
             Err(format!("tariff {name} version {version} stands in these files twice, with other content"))
         }
-        Some(_) | None => Ok(()),
+        Some(_) => Ok(()),
+        None => match others.iter().find(|other| other.version.name() == name) {
+            Some(other) => same_currency(&other.version, &record.version),
+            None => Ok(()),
+        },
     }
+}
+
+/// A tariff keeps its currency: accounts are charged by all of its versions.
+///
+/// # Errors
+/// What is wrong, for people.
+pub fn same_currency(one: &TariffVersion, other: &TariffVersion) -> Result<(), String> {
+    if one.currency() == other.currency() {
+        return Ok(());
+    }
+    Err(format!(
+        "tariff {} version {} is in {}, version {} in {}; a tariff keeps its currency: give it another name",
+        one.name(),
+        one.version(),
+        one.currency(),
+        other.version(),
+        other.currency()
+    ))
 }
 
 /// Reads account files; `fits` says why one does not fit what is in the data folder.
@@ -505,6 +528,42 @@ mod tests {
         assert_eq!(places, [(3, Some("currency")), (6, Some("prices[0].measure"))], "{errors}");
         let broken = file("tariff: t\nversion: one\n");
         assert_eq!(read_tariffs(&[broken.path().to_owned()], |_| Ok(())).unwrap_err().shown[0].line, 2);
+    }
+
+    #[test]
+    fn problems_of_what_prices_refer_to_have_lines_too() {
+        let tariff = file(
+            "tariff: t\nversion: 1\ncurrency: EUR\ntime_zone: Mars\nzones:\n  a:\n    - \"49\"\n    - x\ncalendar:\n  windows:\n    \
+             - name: night\n      spans:\n        - from: \"22:00\"\n          to: \"6\"\nprices:\n  - id: data\n    \
+             measure: events\n    rate: \"0.02\"\n    windows:\n      noon: {rate: \"0.01\"}\n",
+        );
+        let errors = read_tariffs(&[tariff.path().to_owned()], |_| Ok(())).unwrap_err();
+        let places: Vec<_> = errors.shown.iter().map(|error| (error.line, error.reason.split(':').next())).collect();
+        assert_eq!(
+            places,
+            [
+                (4, Some("time_zone")),
+                (14, Some("calendar.windows[0].spans[0].to")),
+                (8, Some("zones.a[1]")),
+                (20, Some("prices[0].windows.noon")),
+            ],
+            "{errors}"
+        );
+    }
+
+    #[test]
+    fn a_tariff_keeps_its_currency() {
+        let version = |number: u32, currency: &str| {
+            file(&format!(
+                "tariff: t\nversion: {number}\ncurrency: {currency}\nprices: [{{id: a, measure: events, rate: \"1\"}}]\n"
+            ))
+        };
+        let (one, other) = (version(1, "EUR"), version(2, "USD"));
+        let files = [one.path().to_owned(), other.path().to_owned()];
+        let errors = read_tariffs(&files, |_| Ok(())).unwrap_err();
+        assert!(errors.to_string().contains("a tariff keeps its currency"), "{errors}");
+        let again = version(2, "EUR");
+        assert_eq!(read_tariffs(&[one.path().to_owned(), again.path().to_owned()], |_| Ok(())).unwrap().len(), 2);
     }
 
     #[test]

@@ -13,7 +13,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::demo;
 use crate::directory::Directory;
-use crate::import::{SubscriberRecord, TariffRecord};
+use crate::import::{SubscriberRecord, TariffRecord, same_currency};
 use crate::store::{self, Catalogue, Loaded, OpenError, Running, because};
 use crate::telemetry::Telemetry;
 
@@ -88,7 +88,7 @@ impl<'a> There<'a> {
     /// Whether a tariff version is there already.
     ///
     /// # Errors
-    /// When it is there with other content.
+    /// When it is there with other content, or other versions of it are in another currency.
     pub fn has_tariff(&self, record: &TariffRecord) -> Result<bool, String> {
         let (name, version) = (record.version.name(), record.version.version());
         match self.catalogue.get(name, version) {
@@ -96,7 +96,10 @@ impl<'a> There<'a> {
             Some(_) => Err(format!(
                 "tariff {name} version {version} is there with other content; versions are immutable: raise the number"
             )),
-            None => Ok(false),
+            None => {
+                let other = self.catalogue.any(name);
+                other.map_or(Ok(()), |other| same_currency(&other, &record.version)).map(|()| false)
+            }
         }
     }
 

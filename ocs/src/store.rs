@@ -83,6 +83,13 @@ impl Catalogue {
         self.0.lock().get(&(name.clone(), version)).cloned()
     }
 
+    /// Any version of a tariff.
+    pub fn any(&self, name: &TariffName) -> Option<Arc<TariffVersion>> {
+        let versions = self.0.lock();
+        let (_, version) = versions.range((name.clone(), 0)..=(name.clone(), u32::MAX)).next()?;
+        Some(version.clone())
+    }
+
     /// Adds a version.
     pub fn insert(&self, version: Arc<TariffVersion>) {
         self.0.lock().insert((version.name().clone(), version.version()), version);

@@ -344,6 +344,9 @@ impl Shard {
             if context.update(&command.context) {
                 let mut before = context.clone();
                 before.update(&session.context);
+                // Who reports it is who asks now.
+                before.client_host.clone_from(&context.client_host);
+                before.client_realm.clone_from(&context.client_realm);
                 used_in = Some(Arc::new(before));
                 session.context = Arc::new(context);
             }
