@@ -21,7 +21,8 @@ use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, Unit};
 use rating_engine::zones::Zones;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
+
+use crate::canonical::{self, Named};
 
 /// Largest tariff document, octets.
 pub const DOCUMENT_OCTETS_MAX: usize = 4 << 20;
@@ -216,22 +217,25 @@ pub fn parse(text: &str) -> Result<Arc<TariffVersion>, CatalogueError> {
     if document.tariff.is_empty() || document.tariff.len() > 64 {
         check.problem("tariff", "a tariff's name has 1 to 64 characters");
     }
-    let hash = content_hash(&document);
     if let (true, Some(currency), Some(rounding)) = (check.problems.is_empty(), currency, rounding) {
         let prices = prices.into_iter().flatten().collect();
         let name = TariffName::new(&document.tariff);
-        let draft = TariffDraft::new(name, document.version, currency, rounding, prices, hash);
-        let Frame { valid_from, policy, zones, networks, calendar } = frame;
-        let draft = TariffDraft { valid_from, policy, zones, networks, calendar, ..draft };
+        let draft = TariffDraft::new(name, document.version, currency, rounding, prices, [0; 32]);
+        let Frame { valid_from, policy, zones, networks, calendar, windows, holidays, holiday_as } = frame;
+        let mut draft = TariffDraft { valid_from, policy, zones, networks, calendar, ..draft };
+        draft.content_hash = canonical::content_hash(
+            &draft,
+            &Named {
+                zones: &document.zones,
+                networks: &document.networks,
+                windows: &windows,
+                holidays: &holidays,
+                holiday_as: &format!("{holiday_as:?}"),
+            },
+        );
         return draft.publish().map_err(CatalogueError::Problems);
     }
     Err(CatalogueError::Problems(check.problems))
-}
-
-/// SHA-256 of the canonical form: members in fixed order, as JSON. The same tariff always hashes the same.
-fn content_hash(document: &Document) -> [u8; 32] {
-    let canonical = serde_json::to_vec(document).unwrap_or_default();
-    Sha256::digest(&canonical).into()
 }
 
 struct Check {
@@ -260,6 +264,9 @@ struct Frame {
     zones: Zones,
     networks: Networks,
     calendar: Option<Calendar>,
+    windows: Vec<Window>,
+    holidays: Vec<Holiday>,
+    holiday_as: Weekday,
 }
 
 impl Frame {
@@ -284,16 +291,23 @@ impl Frame {
         if document.calendar.is_some() && document.time_zone.is_none() {
             check.problem("time_zone", "windows are of local time: name the zone, e.g. Europe/Berlin");
         }
-        let calendar = match (&document.calendar, zone) {
-            (Some(raw), Some(zone)) => calendar(check, raw, zone),
-            _ => None,
-        };
+        let parts = document.calendar.as_ref().map(|raw| (raw, calendar_parts(check, raw)));
+        let (mut windows, mut holidays, mut holiday_as) = (Vec::new(), Vec::new(), Weekday::Sunday);
+        let mut calendar = None;
+        if let (Some((raw, Some(parts))), Some(zone)) = (parts, zone) {
+            (windows, holidays, holiday_as) = parts;
+            let default = raw.default.as_deref().unwrap_or("default");
+            calendar = check.take_all(Calendar::new(zone, default, &windows, holidays.clone(), holiday_as));
+        }
         Self {
             valid_from: valid_from.unwrap_or(Timestamp::from_millis(i64::MIN)),
             policy,
             zones: check.take_all(Zones::new(&zones)).unwrap_or_default(),
             networks: check.take_all(Networks::new(&networks)).unwrap_or_default(),
             calendar,
+            windows,
+            holidays,
+            holiday_as,
         }
     }
 
@@ -304,7 +318,7 @@ impl Frame {
     }
 }
 
-fn calendar(check: &mut Check, raw: &RawCalendar, zone: Zone) -> Option<Calendar> {
+fn calendar_parts(check: &mut Check, raw: &RawCalendar) -> Option<(Vec<Window>, Vec<Holiday>, Weekday)> {
     let mut windows = Vec::new();
     for (number, window) in raw.windows.iter().enumerate() {
         let mut spans = Vec::new();
@@ -332,8 +346,7 @@ fn calendar(check: &mut Check, raw: &RawCalendar, zone: Zone) -> Option<Calendar
         None => Some(Weekday::Sunday),
         Some(text) => check.take("calendar.holiday_as", parse_weekday(text)),
     };
-    let default = raw.default.as_deref().unwrap_or("default");
-    check.take_all(Calendar::new(zone, default, &windows, holidays, holiday_as?))
+    Some((windows, holidays, holiday_as?))
 }
 
 /// Reads an instant: `2027-01-01T00:00:00Z`, or without an offset as the wall clock of `zone` shows it, a date as its
@@ -775,6 +788,61 @@ prices:
             }
         }
         assert_eq!(seen, 2);
+    }
+
+    /// However it is written; and nothing else has the same hash.
+    #[test]
+    fn the_same_tariff_has_the_same_hash() {
+        let hash = |text: &str| *parse(text).unwrap_or_else(|error| panic!("{error}\n{text}")).content_hash();
+        for (one, same) in [
+            ("0.02/MiB", "0.04 / 2 MiB"),
+            ("\"100 KiB\"", "\"102400/102400\""),
+            ("rounding: {decimals: 4, mode: half_up, scope: event}\n", ""),
+            ("\"0.05\"", "\"0.050\""),
+            ("version: 1\n", "version: 1\npolicy: split\ntime_zone: UTC\n"),
+        ] {
+            assert!(GOOD.contains(one));
+            assert_eq!(hash(GOOD), hash(&GOOD.replace(one, same)), "{same}");
+        }
+        for (one, same) in [
+            ("valid_from: 2027-01-01 ", "valid_from: 2026-12-31T23:00:00Z "),
+            ("national: [\"49\"]", "national: [\"+49\"]"),
+            ("\"4915\", \"4916\"", "\"4916\", \"4915\""),
+            ("\"228-01\"", "\"22801\""),
+            ("days: [sat-sun], from: \"00:00\", to: \"24:00\"", "days: [sunday, sat]"),
+            ("apn: [fleet]", "apn: [FLEET]"),
+            ("rat: [nb-iot, lte-m]", "rat: [\"9\", \"8\"]"),
+            ("# What depends", "# Whatever depends"),
+        ] {
+            assert!(EUROPE.contains(one), "{one}");
+            assert_eq!(hash(EUROPE), hash(&EUROPE.replace(one, same)), "{same}");
+        }
+        let mut all = vec![hash(EUROPE)];
+        for (one, other) in [
+            ("version: 2", "version: 3"),
+            ("2027-01-01 ", "2027-01-02 "),
+            ("policy: split", "policy: session_start"),
+            ("holiday_as: sunday", "holiday_as: monday"),
+            ("easter+1", "easter+39"),
+            ("to: \"06:00\"", "to: \"05:00\""),
+            ("\"4916\"", "\"4918\""),
+            ("\"228-01\"", "\"228-02\""),
+            ("visited: neighbour", "visited: eu, rat: [nr]"),
+            ("direction: incoming", "direction: outgoing"),
+            ("night: {rate: 0.05 / min, connect_fee: \"0.02\"}", "night: {rate: 0.05 / min, connect_fee: \"0.03\"}"),
+            ("weekend: {rate: 0.05 / min}", "weekend: {rate: 0.06 / min}"),
+            ("pulse: 1 KiB", "pulse: 2 KiB"),
+        ] {
+            assert!(EUROPE.contains(one), "{one}");
+            all.push(hash(&EUROPE.replace(one, other)));
+        }
+        // Sessions and CDRs name it: this form is frozen.
+        let hex: String = hash(EUROPE).iter().map(|octet| format!("{octet:02x}")).collect();
+        assert_eq!(hex, "3918b4411d09b93853a8aa39c995141014a573a4912a47beb4d189206ebddef8");
+        let several = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), several);
     }
 
     const EUROPE: &str = include_str!("../../docs/examples/nights-and-roaming.yaml");

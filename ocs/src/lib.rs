@@ -6,6 +6,7 @@
 pub mod app;
 pub mod archive;
 pub mod audit;
+mod canonical;
 pub mod catalogue;
 pub mod charging;
 pub mod cli;

@@ -1,0 +1,171 @@
+//! The canonical form of a tariff: the same tariff is always written the same, however its document is, and so always has
+//! the same content hash.
+//!
+//! Units are counted in their smallest, rates are in lowest terms, what has no order is sorted, what is left out is there
+//! with what it means. Sessions and CDRs name the hash: this form may never change, only get a number beside
+//! [`FORM`] for another.
+
+use std::collections::BTreeMap;
+
+use rating_engine::calendar::{Holiday, Span, Window};
+use rating_engine::money::Money;
+use rating_engine::selector::{Direction, Filter};
+use rating_engine::tariff::{PerWindow, Price, TariffDraft, Tiers, VersionPolicy};
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+
+/// The number of this form.
+const FORM: u32 = 1;
+
+/// What a draft does not show of its document any more.
+pub(crate) struct Named<'a> {
+    /// Zones with their prefixes, as written.
+    pub(crate) zones: &'a BTreeMap<String, Vec<String>>,
+    /// Lists of networks, as written.
+    pub(crate) networks: &'a BTreeMap<String, Vec<String>>,
+    /// Windows in their order.
+    pub(crate) windows: &'a [Window],
+    /// Holidays.
+    pub(crate) holidays: &'a [Holiday],
+    /// The day of the week that holidays count as, in words.
+    pub(crate) holiday_as: &'a str,
+}
+
+/// SHA-256 of the canonical form.
+pub(crate) fn content_hash(draft: &TariffDraft, named: &Named<'_>) -> [u8; 32] {
+    let form = form(draft, named).to_string();
+    Sha256::digest(form.as_bytes()).into()
+}
+
+/// Members are in alphabetical order, whatever the order here.
+fn form(draft: &TariffDraft, named: &Named<'_>) -> Value {
+    let sorted = |lists: &BTreeMap<String, Vec<String>>, without: char| {
+        let lists = lists.iter().map(|(name, entries)| {
+            let mut entries: Vec<String> = entries.iter().map(|entry| entry.replace(without, "")).collect();
+            entries.sort_unstable();
+            entries.dedup();
+            (name.clone(), json!(entries))
+        });
+        Value::Object(lists.collect())
+    };
+    let calendar = draft.calendar.as_ref().map(|calendar| {
+        let mut holidays: Vec<String> = named.holidays.iter().map(|holiday| format!("{holiday:?}")).collect();
+        holidays.sort_unstable();
+        json!({
+            "zone": calendar.zone().name(),
+            "default": calendar.name(rating_engine::calendar::WindowId::default()),
+            "windows": named.windows.iter().map(window).collect::<Vec<_>>(),
+            "holidays": holidays,
+            "holiday_as": if holidays.is_empty() { "" } else { named.holiday_as },
+        })
+    });
+    let rounding = draft.rounding;
+    json!({
+        "form": FORM,
+        "tariff": draft.name.as_str(),
+        "version": draft.version,
+        "valid_from": draft.valid_from.millis(),
+        "policy": match draft.policy {
+            VersionPolicy::Split => "split",
+            VersionPolicy::SessionStart => "session_start",
+        },
+        "currency": draft.currency.to_string(),
+        "rounding": [json!(rounding.decimals()), json!(format!("{:?}", rounding.mode())), json!(format!("{:?}", rounding.scope()))],
+        "zones": sorted(named.zones, '+'),
+        "networks": sorted(named.networks, '-'),
+        "calendar": calendar,
+        "prices": draft.prices.iter().map(|it| price(draft, it)).collect::<Vec<_>>(),
+    })
+}
+
+fn window(window: &Window) -> Value {
+    let span = |span: &Span| {
+        let sorted = |mut numbers: Vec<u8>| {
+            numbers.sort_unstable();
+            numbers.dedup();
+            numbers
+        };
+        let weekdays = sorted(span.weekdays.iter().map(|day| *day as u8).collect());
+        json!([span.from, span.to, weekdays, sorted(span.month_days.clone()), sorted(span.months.clone())])
+    };
+    let mut spans: Vec<Value> = window.spans.iter().map(span).collect();
+    spans.sort_by_key(Value::to_string);
+    json!([&*window.name, spans])
+}
+
+fn price(draft: &TariffDraft, price: &Price) -> Value {
+    let (grant, finance) = (price.grant, &price.finance);
+    json!({
+        "id": price.id.as_str(),
+        "for": filter(draft, &price.filter),
+        "measure": format!("{:?}", price.measure),
+        "pulse": [price.pulse.first(), price.pulse.next()],
+        "tiers": per_window(draft, &price.tiers, tiers),
+        "connect_fee": per_window(draft, &price.connect_fee, |fee| json!(fee.micros())),
+        "connect_fee_when_bundled": price.connect_fee_when_bundled,
+        "min_charge": price.min_charge.map(Money::micros),
+        "max_charge": price.max_charge.map(Money::micros),
+        "zero_rated": price.zero_rated,
+        "grant": [
+            grant.default,
+            grant.floor,
+            grant.cap,
+            u64::from(grant.validity_seconds),
+            u64::from(grant.threshold_percent),
+        ],
+        "finance": [
+            json!(&*finance.tax_category),
+            json!(finance.tax_included),
+            json!(&*finance.ledger_code),
+            json!(&*finance.revenue_rule),
+        ],
+    })
+}
+
+fn per_window<T>(draft: &TariffDraft, values: &PerWindow<T>, write: impl Fn(&T) -> Value) -> Value {
+    let name = |window| draft.calendar.as_ref().map_or("", |calendar| calendar.name(window)).to_owned();
+    let windows = values.windows().map(|window| (name(window), write(values.get(window))));
+    json!([write(values.get(rating_engine::calendar::WindowId::default())), Value::Object(windows.collect())])
+}
+
+fn tiers(tiers: &Tiers) -> Value {
+    let tiers = tiers.as_slice().iter().map(|tier| {
+        let (micros, per) = (tier.rate.micros(), tier.rate.per());
+        let common = greatest_common_divisor(micros, per).max(1);
+        json!([tier.up_to, micros / common, per / common])
+    });
+    Value::Array(tiers.collect())
+}
+
+const fn greatest_common_divisor(mut a: u64, mut b: u64) -> u64 {
+    while b != 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+fn filter(draft: &TariffDraft, filter: &Filter) -> Value {
+    let mut slices: Vec<Value> =
+        filter.slices.iter().map(|slice| json!([slice.service_type, slice.differentiator])).collect();
+    slices.sort_by_key(Value::to_string);
+    let (mut rats, mut apns) = (filter.rats.to_vec(), filter.apns.to_vec());
+    rats.sort_unstable();
+    rats.dedup();
+    apns.sort_unstable();
+    apns.dedup();
+    json!({
+        "service": filter.service.map(|service| service.to_string()),
+        "rating_group": filter.rating_group.map(|group| group.get()),
+        "service_id": filter.service_id.map(|id| id.get()),
+        "zone": filter.zone.map(|zone| draft.zones.name(zone)),
+        "visited": filter.networks.map(|list| draft.networks.name(list)),
+        "rat": rats,
+        "apn": apns,
+        "slice": slices,
+        "direction": filter.direction.map(|direction| match direction {
+            Direction::Outgoing => "outgoing",
+            Direction::Incoming => "incoming",
+        }),
+        "window": filter.window.and_then(|window| Some(draft.calendar.as_ref()?.name(window))),
+    })
+}
