@@ -23,6 +23,8 @@ mkdir -p "$work"
     echo '```'
     say "the engine alone"
     target/release/engine
+    say "pricing alone"
+    target/release/pricing
     echo '```'
     say "end to end"
     target/release/compare target/release "$work" "$seconds"
