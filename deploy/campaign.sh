@@ -3,8 +3,8 @@
 # the whole system over a failing disk, kill -9 under load, retransmissions. Seeded; a failure names its seed and its log.
 #
 #   deploy/campaign.sh                         everything, hours; rewrites the campaign section of benches/RESULTS.md
-#   CAMPAIGN_ONLY="faults crash" ...           only these, and only their rows: laws model gy store store-fuzz diameter-fuzz
-#                                              faults crash repeats
+#   CAMPAIGN_ONLY="faults crash" ...           only these, and only their rows: laws model tariffs documents gy store
+#                                              store-fuzz diameter-fuzz faults crash repeats
 #   CAMPAIGN_SECONDS=60 deploy/campaign.sh     about so many seconds per campaign, after the build; writes no results
 #   CAMPAIGN_SEED=7 ...                        another beginning (1)
 #   CAMPAIGN_PROFILE=dev ...                   another cargo profile (release)
@@ -122,6 +122,9 @@ run cases laws "laws of the rating engine: the books balance, replay rebuilds, r
     -p rating-engine --test laws
 run cases model "the rating engine against a second, naive one" 500 50000 -p rating-engine --test model
 run cases gy "Gy as clients write it and as anybody might, against its laws" 500 50000 -p diameter --test gy_laws
+run cases tariffs "prices, windows and calls against a naive search and a naive clock" 500 100000 \
+    -p rating-engine --test tariffs
+run cases documents "tariff documents, damaged" 500 50000 -p ocs --test documents
 run cases store "log and CDR store over a disk that forgets, tears and fails" 50 5000 -p balance-store --test store -- campaign::
 wait
 
@@ -133,7 +136,7 @@ done
 # The section's rows: of what ran now its own, of everything else what stands there.
 section_rows() {
     local name
-    for name in laws model gy store store-fuzz diameter-fuzz faults crash repeats; do
+    for name in laws model tariffs documents gy store store-fuzz diameter-fuzz faults crash repeats; do
         if [ -f "$logs/$name.row" ]; then cat "$logs/$name.row"
         else sed -n '/<!-- campaign:begin -->/,/<!-- campaign:end -->/p' "$results" | grep "^| $name |" || true
         fi
