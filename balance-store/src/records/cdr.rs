@@ -83,11 +83,11 @@ pub struct StoredRating {
     pub slice: u16,
     /// What it counted.
     pub measure: Option<Measure>,
-    /// Used before in this session and service, raw units.
+    /// Used before in this price line of the session, raw units.
     pub used_before: u64,
     /// Used now, raw units.
     pub used: u64,
-    /// Rated before, whole pulses.
+    /// Rated before in it, whole pulses.
     pub rated_before: u64,
     /// Rated now, more than before.
     pub rated: u64,
