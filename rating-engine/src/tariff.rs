@@ -249,7 +249,7 @@ impl GrantPolicy {
     }
 }
 
-/// What finance needs to know of a price, carried to every CDR and never interpreted here.
+/// What finance needs to know of a price: found by the version and price that a CDR names, never interpreted here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FinanceCodes {
     /// Tax category.
