@@ -209,6 +209,11 @@ impl Charging {
         match kind {
             RequestKind::Update | RequestKind::Stop => {
                 let group = self.directory.session(&command.session).ok_or(Refusal::UnknownSession)?;
+                let group = if self.directory.is_contested(&command.session) {
+                    self.reporting_group(command, group)?
+                } else {
+                    group
+                };
                 Ok(Route { group, elsewhere: None })
             }
             RequestKind::Start | RequestKind::Event => {
@@ -222,6 +227,20 @@ impl Charging {
                 }
                 Ok(Route { group, elsewhere })
             }
+        }
+    }
+
+    /// The group of a report under an id that went over to group `last`: a report of whoever had it before is not of
+    /// whoever has it now, and must not be charged to them.
+    fn reporting_group(&self, command: &Command, last: GroupId) -> Result<GroupId, Refusal> {
+        let (session, identifiers) = (&command.session, &command.context.identifiers);
+        match self.directory.resolve(TenantId::default(), identifiers) {
+            Ok((_, own)) if own != last => {
+                let remembers = self.shards.with(own, |shard| shard.remembers_of(session, own));
+                if remembers { Ok(own) } else { Err(Refusal::UnknownSession) }
+            }
+            // Who does not say who it is has the session that is there.
+            Ok(_) | Err(_) => Ok(last),
         }
     }
 

@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 
-use dashmap::DashMap;
+use dashmap::{DashMap, DashSet};
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 use rating_engine::command::Refusal;
@@ -65,6 +65,8 @@ pub struct Directory {
     identifiers: Box<[RwLock<Table<Pointer>>]>,
     parts: RandomState,
     sessions: DashMap<SessionId, GroupId, RandomState>,
+    /// Ids of sessions that went over from one group to another.
+    contested: DashSet<SessionId, RandomState>,
     /// Accounts whose charging group has another number than they have.
     grouped: DashMap<AccountId, GroupId, RandomState>,
 }
@@ -75,6 +77,7 @@ impl Default for Directory {
             identifiers: (0..PARTS).map(|_| RwLock::default()).collect(),
             parts: RandomState::default(),
             sessions: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::default(), PARTS),
+            contested: DashSet::default(),
             grouped: DashMap::default(),
         }
     }
@@ -165,10 +168,17 @@ impl Directory {
         self.sessions.iter().for_each(|entry| each(entry.key(), *entry.value()));
     }
 
+    /// Whether several groups have had a session under this id: then who a report is of decides whose it is.
+    pub fn is_contested(&self, id: &SessionId) -> bool {
+        !self.contested.is_empty() && self.contested.contains(id)
+    }
+
     /// Notes a session. One that has ended does not stand in front of one that another group has under the same id.
     pub fn opened(&self, id: SessionId, group: GroupId, open: bool) {
         if open {
-            self.sessions.insert(id, group);
+            if self.sessions.insert(id.clone(), group).is_some_and(|before| before != group) {
+                self.contested.insert(id);
+            }
         } else {
             self.sessions.entry(id).or_insert(group);
         }
@@ -177,11 +187,17 @@ impl Directory {
     /// Notes a session that was loaded, in any order of loading. Whether another group has one under the same id: then the
     /// caller finds out which came later and notes that one as open.
     pub fn loaded(&self, id: SessionId, group: GroupId) -> bool {
-        *self.sessions.entry(id).or_insert(group) != group
+        let twice = *self.sessions.entry(id.clone()).or_insert(group) != group;
+        if twice {
+            self.contested.insert(id);
+        }
+        twice
     }
 
     /// Forgets a session of `group`; one that another group opened under the same id stays.
     pub fn forgotten(&self, id: &SessionId, group: GroupId) {
-        self.sessions.remove_if(id, |_, known| *known == group);
+        if self.sessions.remove_if(id, |_, known| *known == group).is_some() && !self.contested.is_empty() {
+            self.contested.remove(id);
+        }
     }
 }

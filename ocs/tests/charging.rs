@@ -386,6 +386,38 @@ fn reports_after_a_restart_are_charged_to_whoever_opened_the_id_last() {
     running.shutdown();
 }
 
+/// Two subscribers in turn under one id, word for word the same: the third start is a copy of the first, and is answered as
+/// such. What then is reported for the first one is not charged to the second, who has the id.
+#[test]
+fn a_report_is_not_charged_to_whoever_took_the_id() {
+    let machine = Machine::new();
+    for (first, second) in [(1, 2), (1, 3), (1, 4), (1, 5), (1, 6)] {
+        let running = machine.run();
+        let charging = &running.charging;
+        let id = format!("pgw;{second}");
+        assert!(is_answered(&charging.charge(start(&id, first))));
+        assert!(is_answered(&charging.charge(start(&id, second))));
+        let _ = charging.charge(start(&id, first));
+        // In another shard the first one's session is over and the second one has the id; in the same shard it has begun anew.
+        let began_anew = is_open(charging, first, &id);
+        let report = || Action::Update(vec![volume(10, Some(5_000_000), Requested::Any)]);
+        let charged = charging.charge(command(&id, first, 1, report()));
+        if began_anew {
+            assert!(is_answered(&charged));
+        } else {
+            assert_eq!(*charged.outcome, Outcome::Refused(Refusal::UnknownSession));
+            assert!(is_answered(&charging.charge(command(&id, second, 1, report()))), "the second one goes on");
+        }
+        running.shutdown();
+        // The same after a restart.
+        let running = machine.run();
+        let charging = &running.charging;
+        let charged = charging.charge(command(&id, first, 2, report()));
+        assert_eq!(is_answered(&charged), began_anew, "{:?}", charged.outcome);
+        running.shutdown();
+    }
+}
+
 #[test]
 fn a_refusal_for_want_of_a_disk_does_not_wait_for_that_disk() {
     let mut machine = Machine::new();

@@ -281,6 +281,14 @@ impl Shard {
         self.sessions.contains_key(id) || self.archived.contains_key(id)
     }
 
+    /// Whether the session that is remembered under this id is one of `group`.
+    pub fn remembers_of(&self, id: &SessionId, group: GroupId) -> bool {
+        match self.sessions.get(id) {
+            Some(slot) => self.group_of(slot.value.account) == group,
+            None => self.archived.get(id).is_some_and(|archived| archived.group == group),
+        }
+    }
+
     /// Takes a session from the store, unless a later one is here already; archives it when it has ended and enough of
     /// those are in memory.
     pub fn load_session(&mut self, session: Session, group: GroupId, lsn: Lsn) {
