@@ -92,6 +92,8 @@ struct Portion<'a> {
     applied: Applied<'a>,
     /// When it began.
     at: Timestamp,
+    /// When what is to be paid of it began: seconds of a pulse that was begun before are paid.
+    paid_from: Timestamp,
     /// Raw units.
     used: u64,
     /// Rated seconds; other units are rounded to pulses per line.
@@ -114,7 +116,7 @@ pub fn settle(
     slices: &mut Slices,
 ) -> Result<(), RatingError> {
     if applied.price.measure.unit() != Unit::Second {
-        let portion = Portion { applied, at, used: quantity, seconds: 0 };
+        let portion = Portion { applied, at, paid_from: at, used: quantity, seconds: 0 };
         slices.push(settle_portion(account, pricing, rated, portion)?);
         return Ok(());
     }
@@ -200,7 +202,7 @@ impl Laid {
                 let used = self.end.min(self.begun);
                 self.at = self.instant(used)?;
                 self.used = used;
-                return Ok(Portion { applied: last, at, used: used - before, seconds: 0 });
+                return Ok(Portion { applied: last, at, paid_from: at, used: used - before, seconds: 0 });
             }
             (_, Some(next)) => next,
             (_, None) => pricing.at(self.at).ok_or(RatingError::NoPrice)?,
@@ -227,7 +229,7 @@ impl Laid {
         let used = self.end.min(begun);
         self.at = self.instant(used)?;
         (self.used, self.begun) = (used, begun);
-        Ok(Portion { applied, at, used: used - before, seconds })
+        Ok(Portion { applied, at, paid_from: start, used: used - before, seconds })
     }
 }
 
@@ -245,9 +247,9 @@ fn settle_portion(
     rated: &mut Rated,
     portion: Portion<'_>,
 ) -> Result<Slice, RatingError> {
-    let Portion { applied, at, used, .. } = portion;
+    let Portion { applied, at, paid_from, used, .. } = portion;
     let (key, unit) = (applied.line(), applied.price.measure.unit());
-    let purpose = Purpose { service: pricing.context.service, key: pricing.key, at };
+    let purpose = Purpose { service: pricing.context.service, key: pricing.key, at: paid_from };
     let place = rated.lines.iter().position(|line| line.key == key);
     let last = place.unwrap_or(rated.lines.len());
     let last = u8::try_from(last).ok().filter(|_| last < LINES_MAX).ok_or(RatingError::OutOfRange)?;

@@ -568,6 +568,24 @@ fn a_bundle_runs_out_at_night() {
     );
 }
 
+/// R17: a pulse that begins at 240 s is paid by what is valid then, also when its report begins at 203 s, in the pulse before.
+#[test]
+fn a_pulse_is_paid_by_what_is_valid_when_it_starts() {
+    check(
+        "
+        price 1  0.60/60s  pulse 60/60
+        account A  balance 10.00
+        bucket  A  late 5.00  priority 1  from 220s
+        0s    A/1 initial #0    1 want 600s            -> granted 600s
+        203s  A/1 update #1     1 used 203s want 600s  -> granted 600s
+        A main 7.60
+        270s  A/1 update #2     1 used 67s want 600s   -> granted 600s
+        A main 7.60
+        A late 4.40
+    ",
+    );
+}
+
 // --- The same, naively ---
 
 fn cases(default: u32) -> ProptestConfig {
