@@ -28,7 +28,7 @@ use rating_engine::time::Timestamp;
 use crate::archive::{ARCHIVE_AT_ONCE, Archive, Remembered};
 use crate::clients::{Clients, caseless};
 use crate::clock::Clock;
-use crate::directory::Directory;
+use crate::directory::{Directory, Home};
 use crate::telemetry::Telemetry;
 
 /// Steps of expiry, and sessions looked at, under one hold of a shard's lock.
@@ -208,12 +208,8 @@ impl Charging {
         }
         match kind {
             RequestKind::Update | RequestKind::Stop => {
-                let group = self.directory.session(&command.session).ok_or(Refusal::UnknownSession)?;
-                let group = if self.directory.is_contested(&command.session) {
-                    self.reporting_group(command, group)?
-                } else {
-                    group
-                };
+                let Home { group, contested } = self.directory.home(&command.session).ok_or(Refusal::UnknownSession)?;
+                let group = if contested { self.reporting_group(command, group)? } else { group };
                 Ok(Route { group, elsewhere: None })
             }
             RequestKind::Start | RequestKind::Event => {

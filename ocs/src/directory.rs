@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher;
 
-use dashmap::{DashMap, DashSet};
+use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 use rating_engine::command::Refusal;
@@ -59,14 +59,27 @@ impl Keyed for Pointer {
     }
 }
 
+/// Where a session is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Home {
+    /// The charging group that has it.
+    pub group: GroupId,
+    /// Whether several groups have had a session under its id: then who a report is of decides whose it is.
+    pub contested: bool,
+}
+
+impl Home {
+    const fn of(group: GroupId) -> Self {
+        Self { group, contested: false }
+    }
+}
+
 /// The index.
 #[derive(Debug)]
 pub struct Directory {
     identifiers: Box<[RwLock<Table<Pointer>>]>,
     parts: RandomState,
-    sessions: DashMap<SessionId, GroupId, RandomState>,
-    /// Ids of sessions that went over from one group to another.
-    contested: DashSet<SessionId, RandomState>,
+    sessions: DashMap<SessionId, Home, RandomState>,
     /// Accounts whose charging group has another number than they have.
     grouped: DashMap<AccountId, GroupId, RandomState>,
 }
@@ -77,7 +90,6 @@ impl Default for Directory {
             identifiers: (0..PARTS).map(|_| RwLock::default()).collect(),
             parts: RandomState::default(),
             sessions: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::default(), PARTS),
-            contested: DashSet::default(),
             grouped: DashMap::default(),
         }
     }
@@ -160,44 +172,39 @@ impl Directory {
 
     /// The charging group of a session that is remembered.
     pub fn session(&self, id: &SessionId) -> Option<GroupId> {
+        self.home(id).map(|home| home.group)
+    }
+
+    /// The same, and whether others have had it.
+    pub fn home(&self, id: &SessionId) -> Option<Home> {
         self.sessions.get(id).map(|entry| *entry)
     }
 
     /// Shows every session that is remembered. Part by part: what comes meanwhile may be shown or not.
     pub fn each_session(&self, mut each: impl FnMut(&SessionId, GroupId)) {
-        self.sessions.iter().for_each(|entry| each(entry.key(), *entry.value()));
-    }
-
-    /// Whether several groups have had a session under this id: then who a report is of decides whose it is.
-    pub fn is_contested(&self, id: &SessionId) -> bool {
-        !self.contested.is_empty() && self.contested.contains(id)
+        self.sessions.iter().for_each(|entry| each(entry.key(), entry.value().group));
     }
 
     /// Notes a session. One that has ended does not stand in front of one that another group has under the same id.
     pub fn opened(&self, id: SessionId, group: GroupId, open: bool) {
+        let mut home = self.sessions.entry(id).or_insert(Home::of(group));
         if open {
-            if self.sessions.insert(id.clone(), group).is_some_and(|before| before != group) {
-                self.contested.insert(id);
-            }
-        } else {
-            self.sessions.entry(id).or_insert(group);
+            let contested = home.contested || home.group != group;
+            *home = Home { group, contested };
         }
     }
 
     /// Notes a session that was loaded, in any order of loading. Whether another group has one under the same id: then the
     /// caller finds out which came later and notes that one as open.
     pub fn loaded(&self, id: SessionId, group: GroupId) -> bool {
-        let twice = *self.sessions.entry(id.clone()).or_insert(group) != group;
-        if twice {
-            self.contested.insert(id);
-        }
-        twice
+        let mut home = self.sessions.entry(id).or_insert(Home::of(group));
+        let is_other = home.group != group;
+        home.contested |= is_other;
+        is_other
     }
 
     /// Forgets a session of `group`; one that another group opened under the same id stays.
     pub fn forgotten(&self, id: &SessionId, group: GroupId) {
-        if self.sessions.remove_if(id, |_, known| *known == group).is_some() && !self.contested.is_empty() {
-            self.contested.remove(id);
-        }
+        self.sessions.remove_if(id, |_, home| home.group == group);
     }
 }
