@@ -854,7 +854,7 @@ prices:
         assert_eq!(tariff.valid_from().to_string(), "2026-12-31T23:00:00.000Z");
         let at = |text: &str| parse_instant(text, &Zone::get("UTC").unwrap()).unwrap();
         let window = |text: &str| {
-            let (window, _) = tariff.window_at(at(text));
+            let window = tariff.window_at(at(text)).window;
             tariff.calendar().unwrap().name(window).to_owned()
         };
         assert_eq!(window("2027-01-13T12:00:00Z"), "day");

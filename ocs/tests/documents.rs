@@ -5,7 +5,7 @@
 
 use ocs::catalogue::{self, CatalogueError};
 use proptest::prelude::*;
-use rating_engine::calendar::WindowId;
+use rating_engine::calendar::{WindowAt, WindowId};
 use rating_engine::context::Plmn;
 use rating_engine::ids::{RatingGroup, ServiceId};
 use rating_engine::selector::Subject;
@@ -143,7 +143,7 @@ proptest! {
             Ok(tariff) => {
                 let again = catalogue::parse(&text).unwrap();
                 prop_assert_eq!(again.content_hash(), tariff.content_hash());
-                let (window, until) = tariff.window_at(Timestamp::from_millis(instant));
+                let WindowAt { window, until } = tariff.window_at(Timestamp::from_millis(instant));
                 prop_assert!(until > Timestamp::from_millis(instant) || instant == i64::MAX);
                 let key = ServiceKey {
                     rating_group: Some(RatingGroup::new(100)),

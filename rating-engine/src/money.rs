@@ -175,11 +175,6 @@ impl Exact {
         Self { numerator: money.0 as i128, denominator: 1 }
     }
 
-    /// The exact amount `numerator / denominator` micro-units; `None` when the denominator is not positive.
-    pub const fn from_fraction(numerator: i128, denominator: i128) -> Option<Self> {
-        if denominator > 0 { Some(Self { numerator, denominator }) } else { None }
-    }
-
     /// The exact sum; `None` when it does not fit.
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {

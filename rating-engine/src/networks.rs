@@ -3,8 +3,6 @@
 //! An entry is a country (MCC, three digits) or one network (MCC and MNC, five or six). Nothing here knows where a
 //! subscriber is; see [`crate::selector::Subject`].
 
-use std::fmt;
-
 use crate::context::Plmn;
 use crate::tariff::Problem;
 
@@ -113,12 +111,6 @@ impl Networks {
             entries(id).contains(entry)
                 || matches!(entry, Entry::Network(plmn) if entries(id).contains(&Entry::country(*plmn)))
         })
-    }
-}
-
-impl fmt::Display for NetworkListId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
     }
 }
 

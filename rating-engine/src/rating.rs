@@ -104,8 +104,8 @@ struct Portion<'a> {
 /// R19, R23, R41). Adds to `slices`. `applied` is the price at `at`.
 ///
 /// # Errors
-/// Nothing of account and usage has changed: no price matches at some instant of it, or the prices there count different units, or an amount
-/// does not fit.
+/// Nothing of account and usage has changed: no price matches at some instant of it, or the prices there count different
+/// units, or an amount does not fit.
 pub fn settle(
     account: &mut Account,
     pricing: &Pricing<'_>,
@@ -193,7 +193,7 @@ impl Laid {
     ) -> Result<Portion<'a>, RatingError> {
         let start = self.instant(self.begun)?;
         let last = rated.lines.get(usize::from(rated.last)).filter(|_| self.begun > self.used);
-        let last = last.and_then(|last| applied_of(&pricing.book, last.key));
+        let last = last.and_then(|last| pricing.book.applied(last.key));
         let next = if self.end > self.begun { Some(pricing.at(start).ok_or(RatingError::NoPrice)?) } else { None };
         let applied = match (last, next) {
             // Seconds of a pulse that was begun before are its own: a part by themselves where another price follows.
@@ -233,13 +233,6 @@ impl Laid {
     }
 }
 
-/// A price line as if it were in force.
-fn applied_of<'a>(book: &Book<'a>, line: LineKey) -> Option<Applied<'a>> {
-    let version = book.version(line.version)?;
-    let price = version.prices().get(usize::from(line.price))?;
-    Some(Applied { version, place: line.price, price, window: line.window, until: Timestamp::NEVER })
-}
-
 /// Prices and takes what belongs to one price line.
 fn settle_portion(
     account: &mut Account,
@@ -249,7 +242,7 @@ fn settle_portion(
 ) -> Result<Slice, RatingError> {
     let Portion { applied, at, paid_from, used, .. } = portion;
     let (key, unit) = (applied.line(), applied.price.measure.unit());
-    let purpose = Purpose { service: pricing.context.service, key: pricing.key, at: paid_from };
+    let purpose = pricing.purpose(paid_from);
     let place = rated.lines.iter().position(|line| line.key == key);
     let last = place.unwrap_or(rated.lines.len());
     let last = u8::try_from(last).ok().filter(|_| last < LINES_MAX).ok_or(RatingError::OutOfRange)?;
@@ -326,7 +319,8 @@ fn price_increase(
         }
     };
     let mut lines = PriceLines::new();
-    let others = || rated.lines.iter().filter(|other| other.key != line.key);
+    let key = line.key;
+    let others = || rated.lines.iter().filter(move |other| other.key != key);
     let connect_fee = match connect_fee {
         None if quantity > 0 => {
             // The fee is that of the first line, at the window then in force (R07).
@@ -367,8 +361,7 @@ fn price_increase(
             }
         }
     });
-    let others = rated.lines.iter().filter(|other| other.key != line.key);
-    let total = total(book, portion.applied, others.chain(std::iter::once(&line)), connect_fee)?;
+    let total = total(book, portion.applied, others().chain(std::iter::once(&line)), connect_fee)?;
     let total = total.checked_add(rated.network_rated).ok_or(RatingError::OutOfRange)?;
     let rated_increase = line.rated.saturating_sub(before.rated);
     Ok(Priced { line, connect_fee, from_buckets, total, lines, rated: rated_increase })
@@ -443,16 +436,16 @@ pub struct Affordable {
 
 /// How much of `wanted` units the account can pay (R22): unit buckets first, unit by unit; then money purse by purse,
 /// whole pulses from each, counted from a fresh pulse and without connect fee, at the tier the service has reached. What
-/// is free, also beyond the most that the price takes (R08), needs no purse.
+/// is free, also beyond the most that the price takes (R08), needs no purse. `applied` is the price at `at`.
 pub fn afford(
     account: &Account,
-    book: &Book<'_>,
+    pricing: &Pricing<'_>,
     applied: Applied<'_>,
     rated: &Rated,
     wanted: u64,
-    purpose: Purpose<'_>,
+    at: Timestamp,
 ) -> Affordable {
-    let Applied { price, window, .. } = applied;
+    let (Applied { price, window, .. }, purpose) = (applied, pricing.purpose(at));
     let mut result = Affordable { quantity: wanted, holds: Holds::new(), valid_to: Timestamp::NEVER };
     if price.zero_rated {
         return result;
@@ -466,7 +459,7 @@ pub fn afford(
         left -= taken;
         result.holds.push((Place::Bucket(number), i64::try_from(taken).unwrap_or(i64::MAX)));
     }
-    let mut reached = reached(book, rated, applied);
+    let mut reached = reached(&pricing.book, rated, applied);
     let tiers = price.tiers.get(window);
     if price.measure.unit() == Unit::Second {
         reached = reached.saturating_add(wanted - left);
@@ -528,20 +521,20 @@ pub fn money_held(account: &Account, holds: &Holds) -> Money {
 /// then all money at the price of what is left.
 pub fn is_ample(
     account: &Account,
-    book: &Book<'_>,
+    pricing: &Pricing<'_>,
     applied: Applied<'_>,
     rated: &Rated,
     wanted: u64,
-    purpose: Purpose<'_>,
+    at: Timestamp,
 ) -> bool {
-    let Applied { price, window, .. } = applied;
+    let (Applied { price, window, .. }, purpose) = (applied, pricing.purpose(at));
     let units = account.units_available(price.measure.unit(), purpose);
     let left = units.fold(wanted, |left, (_, free)| left.saturating_sub(free));
     if left == 0 || price.zero_rated {
         return true;
     }
     let bundled = if price.measure.unit() == Unit::Second { wanted - left } else { 0 };
-    let reached = reached(book, rated, applied).saturating_add(bundled);
+    let reached = reached(&pricing.book, rated, applied).saturating_add(bundled);
     let Some(whole) = price.pulse.round_up(left) else { return false };
     let Some(cost) = price.tiers.get(window).price(reached, whole).and_then(Exact::ceil) else { return false };
     // Several purses may be too small for a pulse each: one must do.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use hashbrown::HashSet;
 
-use crate::calendar::{Calendar, WindowId};
+use crate::calendar::{Calendar, WindowAt, WindowId};
 use crate::ids::{PriceId, RatingGroup, ServiceId, TariffName};
 use crate::money::{Currency, Exact, Money, Rate, Rounding};
 use crate::networks::Networks;
@@ -620,13 +620,10 @@ impl TariffVersion {
 
     /// The window in force at `at` (R11), and until when it surely is.
     #[inline]
-    pub fn window_at(&self, at: Timestamp) -> (WindowId, Timestamp) {
+    pub fn window_at(&self, at: Timestamp) -> WindowAt {
         match &self.calendar {
-            None => (WindowId::default(), Timestamp::NEVER),
-            Some(calendar) => {
-                let there = calendar.window_at(at);
-                (there.window, there.until)
-            }
+            None => WindowAt { window: WindowId::default(), until: Timestamp::NEVER },
+            Some(calendar) => calendar.window_at(at),
         }
     }
 

@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::calendar::WindowId;
+use crate::account::Purpose;
+use crate::calendar::{WindowAt, WindowId};
 use crate::context::Context;
 use crate::ids::TariffName;
 use crate::selector::Subject;
@@ -42,11 +43,6 @@ impl Tariffs {
     /// All versions of a tariff, in the order in which they come into force.
     pub fn versions(&self, name: &TariffName) -> &[Arc<TariffVersion>] {
         self.by_name.get(name).map_or(&[], |versions| versions)
-    }
-
-    /// A version by number.
-    pub fn version(&self, name: &TariffName, number: u32) -> Option<&Arc<TariffVersion>> {
-        self.versions(name).iter().find(|version| version.version() == number)
     }
 
     /// How many tariffs there are.
@@ -99,9 +95,16 @@ impl<'a> Book<'a> {
         self.versions.iter().find(|version| version.version() == number)
     }
 
+    /// A price line as if it were in force.
+    pub fn applied(&self, line: LineKey) -> Option<Applied<'a>> {
+        let version = self.version(line.version)?;
+        let price = version.prices().get(usize::from(line.price))?;
+        Some(Applied { version, place: line.price, price, window: line.window, until: Timestamp::NEVER })
+    }
+
     /// The price of a line.
     pub fn price_of(&self, line: &LineState) -> Option<&'a Price> {
-        self.version(line.key.version)?.prices().get(usize::from(line.key.price))
+        self.applied(line.key).map(|applied| applied.price)
     }
 }
 
@@ -150,13 +153,18 @@ pub struct LineKey {
 }
 
 impl<'a> Pricing<'a> {
+    /// What is to be paid at `at`.
+    pub fn purpose(&self, at: Timestamp) -> Purpose<'a> {
+        Purpose { service: self.context.service, key: self.key, at }
+    }
+
     /// The price of what happens at `at`; `None` when none matches.
     pub fn at(&self, at: Timestamp) -> Option<Applied<'a>> {
         let (version, version_until) = self.book.at(at);
-        let (window, window_until) = version.window_at(at);
+        let WindowAt { window, until } = version.window_at(at);
         let subject = Subject::new(version, self.context, self.key);
         let (place, price) = version.price(&subject, window)?;
-        let until = version_until.min(window_until);
+        let until = version_until.min(until);
         Some(Applied { version, place, price, window: price.line_window(window), until })
     }
 }

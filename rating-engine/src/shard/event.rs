@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::serve::{as_asked, rating_of};
+use super::serve::{as_asked, cdr_of};
 use super::{Scene, Shard, Tariffs, finish, new_session, refused, scene, tariff_of, unchanged};
-use crate::account::{Account, Holding, Purpose};
+use crate::account::{Account, Holding};
 use crate::cdr::{Cause, CdrKind, CdrSource, Movement, Payer, RatedCdr, Rating};
 use crate::command::{
     Action, Answered, Command, Effects, Grant, Outcome, Refusal, RequestKind, Requested, ServiceOutcome,
@@ -218,10 +218,10 @@ impl Shard {
         let (mut cost, mut enough) = (Money::ZERO, true);
         let mut services = ServiceOutcomes::new();
         for request in requests {
-            let purpose = Purpose { service: command.context.service, key: &request.key, at: when };
+            let pricing = Pricing { book: Book::new(tariff, tariffs), context: &command.context, key: &request.key };
+            let purpose = pricing.purpose(when);
             let free = bare.money_available(purpose);
             // Charged to the copy, so that the services after it are asked of what this one would leave (R27).
-            let pricing = Pricing { book: Book::new(tariff, tariffs), context: &command.context, key: &request.key };
             let amount = match event_quantity(&pricing, request, when) {
                 Ok(EventQuantity::Money(amount)) => bare.take_money(amount, purpose).map(|_| amount),
                 Ok(EventQuantity::Units(applied, quantity)) => {
@@ -315,8 +315,8 @@ fn debit(
     let mut outcomes = ServiceOutcomes::with_capacity(requests.len());
     let mut total = Money::ZERO;
     for request in requests {
-        let purpose = Purpose { service: scene.context.service, key: &request.key, at: scene.when };
         let pricing = scene.pricing(scene.context, &request.key);
+        let purpose = pricing.purpose(scene.when);
         let named = event_quantity(&pricing, request, scene.when).map_err(|_| Refusal::RatingFailed)?;
         let draft = |account: &Account| RatedCdr {
             subscriber: Some(scene.subscriber),
@@ -359,9 +359,8 @@ fn debit(
                     parts.extend(slice.movements.iter().map(charge_part));
                     let reported = whole.unwrap_or(Units::of(measure, slice.used));
                     let usage_start = slice.at;
-                    let (rating, amount, movements) = rating_of(slice, number, 0);
-                    let cdr = draft(account);
-                    effects.cdrs.push(RatedCdr { usage_start, reported, rating, amount, movements, ..cdr });
+                    let draft = RatedCdr { usage_start, reported, ..draft(account) };
+                    effects.cdrs.push(cdr_of(slice, number, 0, draft));
                 }
                 (rated.charged, reported, Some(measure), quantity)
             }

@@ -3,8 +3,8 @@
 use smallvec::SmallVec;
 
 use super::Scene;
-use crate::account::{Account, Purpose};
-use crate::cdr::{CdrKind, CdrSource, Movements, RatedCdr, Rating};
+use crate::account::Account;
+use crate::cdr::{CdrKind, CdrSource, RatedCdr, Rating};
 use crate::command::{
     Denial, Effects, Grant, Requested, ServiceOutcome, ServiceOutcomes, ServiceRequest, ServiceResult, TariffPart,
 };
@@ -137,11 +137,14 @@ fn serve_known(
     let used = used_in_all(request);
     let mut counted = 0;
     if let Some(used) = used {
-        let denial = report(scene, account, service, request, used, last, &mut counted, effects);
+        let reported = report(scene, account, service, request, used, last, effects);
         service.since = scene.when;
-        if let Some(denial) = denial {
-            keep(account, service, newer);
-            return ServiceResult::Denied(denial);
+        match reported {
+            Ok(units) => counted = units,
+            Err(denial) => {
+                keep(account, service, newer);
+                return ServiceResult::Denied(denial);
+            }
         }
     }
     let wanted = match request.requested {
@@ -195,9 +198,7 @@ fn used_in_all(request: &ServiceRequest) -> Option<Units> {
     Some(others.iter().fold(first.units, |sum, used| sum.plus(&used.units)))
 }
 
-/// Settles what was used (design 3.2); `counted` becomes what the price counts of it. Returns why nothing more may be
-/// granted, if so.
-#[expect(clippy::too_many_arguments, reason = "one caller; a struct of them would be one more thing to know")]
+/// Settles what was used (design 3.2). Returns how much of it the price counts, or why nothing more may be granted.
 fn report(
     scene: &Scene<'_>,
     account: &mut Account,
@@ -205,13 +206,12 @@ fn report(
     request: &ServiceRequest,
     used: Units,
     last: Option<LastGrant>,
-    counted: &mut u64,
     effects: &mut Effects<()>,
-) -> Option<Denial> {
+) -> Result<u64, Denial> {
     let mut suspend = |account: &Account, service: &ServiceState, denial: Denial| {
         effects.facts.suspense += 1;
         effects.cdrs.push(RatedCdr { kind: CdrKind::Suspense, ..usage_cdr(scene, account, service, used) });
-        Some(denial)
+        Err(denial)
     };
     // All of the service's usage must fit into the session's life: reports may have waited and come at once.
     let elapsed = scene.now.seconds_since(scene.opened);
@@ -242,7 +242,7 @@ fn report(
             return suspend(account, service, Denial::RatingFailed);
         }
         let charged_before = service.rated.charged;
-        let purpose = Purpose { service: scene.used_in.service, key: &service.key, at: since };
+        let purpose = scene.pricing(scene.used_in, &service.key).purpose(since);
         let Some(movements) = account.take_money(charge, purpose) else {
             return suspend(account, service, Denial::UsageSuspect);
         };
@@ -258,10 +258,10 @@ fn report(
             let draft = usage_cdr(scene, account, service, used);
             effects.cdrs.push(RatedCdr { amount: charge, movements, rating: Some(rating), ..draft });
         }
-        return None;
+        return Ok(0);
     }
     if !counts {
-        return None;
+        return Ok(0);
     }
     let switch = last.and_then(|last| last.switch);
     let mut slices = Slices::new();
@@ -274,7 +274,7 @@ fn report(
         Err(RatingError::NoPrice) => return suspend(account, service, Denial::RatingFailed),
         Err(RatingError::OutOfRange) => return suspend(account, service, Denial::UsageSuspect),
     }
-    *counted = slices.iter().fold(0, |sum: u64, slice| sum.saturating_add(slice.used));
+    let counted = slices.iter().fold(0, |sum: u64, slice| sum.saturating_add(slice.used));
     let mut beyond_grant = counted.saturating_sub(granted);
     effects.facts.beyond_grant += u32::from(beyond_grant > 0);
     let whole = slices.len() == 1;
@@ -288,16 +288,15 @@ fn report(
         let usage_end = starts.get(number).map_or(scene.when, |next| (*next).min(scene.when));
         // What was used beyond the grant was used last.
         let beyond = if number == starts.len() { std::mem::take(&mut beyond_grant) } else { 0 };
-        let (rating, amount, movements) = rating_of(slice, number, beyond);
-        effects.facts.charged_micros = effects.facts.charged_micros.saturating_add(amount.micros());
-        let draft = usage_cdr(scene, account, service, reported);
-        effects.cdrs.push(RatedCdr { usage_start, usage_end, amount, movements, rating, ..draft });
+        effects.facts.charged_micros = effects.facts.charged_micros.saturating_add(slice.amount.micros());
+        let draft = RatedCdr { usage_start, usage_end, ..usage_cdr(scene, account, service, reported) };
+        effects.cdrs.push(cdr_of(slice, number, beyond, draft));
     }
-    None
+    Ok(counted)
 }
 
-/// What a CDR says of a slice.
-pub(super) fn rating_of(slice: Slice, number: usize, beyond_grant: u64) -> (Option<Rating>, Money, Movements) {
+/// The CDR of a slice: the `draft` with how its amount came about.
+pub(super) fn cdr_of(slice: Slice, number: usize, beyond_grant: u64, draft: RatedCdr) -> RatedCdr {
     let (price, measure) = match slice.price() {
         Some(price) => (price.id.clone(), Some(price.measure)),
         None => (PriceId::new(""), None),
@@ -319,7 +318,7 @@ pub(super) fn rating_of(slice: Slice, number: usize, beyond_grant: u64) -> (Opti
         beyond_grant,
         slice: u16::try_from(number).unwrap_or(u16::MAX),
     };
-    (Some(rating), amount, movements)
+    RatedCdr { amount, movements, rating: Some(rating), ..draft }
 }
 
 /// Part of a report.
@@ -418,7 +417,7 @@ fn grant_money(
     if wanted.amount <= Money::ZERO || wanted.currency.is_some_and(|code| code != account.currency.numeric()) {
         return Err(Denial::RatingFailed);
     }
-    let purpose = Purpose { service: scene.context.service, key: &service.key, at: scene.now };
+    let purpose = scene.pricing(scene.context, &service.key).purpose(scene.now);
     let (amount, holds) = rating::afford_money(account, wanted.amount, purpose);
     if amount == Money::ZERO {
         return Err(Denial::CreditLimitReached);
@@ -451,8 +450,7 @@ fn grant_units(
 ) -> Result<Grant, Denial> {
     let pricing = scene.pricing(scene.context, &service.key);
     let applied = pricing.at(scene.now).ok_or(Denial::RatingFailed)?;
-    let (book, price) = (&scene.book, applied.price);
-    let purpose = Purpose { service: scene.context.service, key: &service.key, at: scene.now };
+    let price = applied.price;
     let named = if wanted.is_empty() {
         None
     } else {
@@ -464,10 +462,11 @@ fn grant_units(
         cap => cap,
     };
     let rated = &service.rated;
+    let afford = |quantity| rating::afford(account, &pricing, applied, rated, quantity, scene.now);
     let (asked, mut affordable) = match named.filter(|_| !scene.profile.resizes) {
         Some(quantity) => {
             let asked = quantity.min(cap);
-            (asked, rating::afford(account, book, applied, rated, asked, purpose))
+            (asked, afford(asked))
         }
         None => {
             let policy = price.grant;
@@ -476,16 +475,16 @@ fn grant_units(
             let size = grown.min(policy.cap).min(cap);
             // Near empty, grants taper so that several sessions can share what is left.
             let ample = size.saturating_mul(4);
-            if rating::is_ample(account, book, applied, rated, ample, purpose) {
-                (size, rating::afford(account, book, applied, rated, size, purpose))
+            if rating::is_ample(account, &pricing, applied, rated, ample, scene.now) {
+                (size, afford(size))
             } else {
-                let there = rating::afford(account, book, applied, rated, ample, purpose);
+                let there = afford(ample);
                 let share = (there.quantity / 2).max(policy.floor).min(size);
                 if there.quantity <= share {
                     // All there is. Whether more was wanted decides whether it is final.
                     (size.max(there.quantity.saturating_add(1)), there)
                 } else {
-                    (share, rating::afford(account, book, applied, rated, share, purpose))
+                    (share, afford(share))
                 }
             }
         }
@@ -499,11 +498,12 @@ fn grant_units(
     };
     let horizon = scene.now.plus_seconds(validity_seconds.into());
     // A bucket that stops or begins to pay inside the grant's life: come back when it does (R41).
-    let begins = if price.zero_rated { None } else { account.next_beginning(price.measure.unit(), purpose) };
+    let begins =
+        if price.zero_rated { None } else { account.next_beginning(price.measure.unit(), pricing.purpose(scene.now)) };
     let mut edge = begins.map_or(affordable.valid_to, |begins| begins.min(affordable.valid_to));
     let mut switch = None;
     if applied.until < horizon.min(edge) {
-        let crossing = cross(scene, account, service, applied, horizon.min(edge), &mut affordable, purpose);
+        let crossing = cross(scene, account, service, applied, horizon.min(edge), &mut affordable);
         edge = edge.min(crossing.end);
         switch = crossing.switch;
     }
@@ -549,9 +549,9 @@ fn cross(
     here: Applied<'_>,
     horizon: Timestamp,
     affordable: &mut Affordable,
-    purpose: Purpose<'_>,
 ) -> Crossing {
     let pricing = scene.pricing(scene.context, &service.key);
+    let afford = |applied, quantity, at| rating::afford(account, &pricing, applied, &service.rated, quantity, at);
     let mut crossing = Crossing { end: Timestamp::NEVER, switch: None };
     let mut last = Some(here);
     let mut at = here.until;
@@ -569,21 +569,13 @@ fn cross(
                 crossing.end = at;
                 return crossing;
             };
-            let purpose = Purpose { at, ..purpose };
-            let other = rating::afford(account, &scene.book, there, &service.rated, affordable.quantity, purpose);
+            let other = afford(there, affordable.quantity, at);
             if other.quantity == 0 {
                 crossing.end = at;
                 return crossing;
             }
             if other.quantity < affordable.quantity {
-                *affordable = rating::afford(
-                    account,
-                    &scene.book,
-                    here,
-                    &service.rated,
-                    other.quantity,
-                    Purpose { at: scene.now, ..purpose },
-                );
+                *affordable = afford(here, other.quantity, scene.now);
             }
             if rating::money_held(account, &other.holds) > rating::money_held(account, &affordable.holds) {
                 affordable.holds = other.holds;
