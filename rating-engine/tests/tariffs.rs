@@ -460,6 +460,26 @@ fn time_needs_no_split() {
     );
 }
 
+/// R22: by day 0.10 a minute, then 0.10 a second, then 20.00 for five minutes: 39.00 pay 300 s at any of them; at the dearest
+/// they are 30.00.
+#[test]
+fn a_hold_is_at_the_dearest_of_all_sides() {
+    check(
+        "
+        clock 2027-01-13T20:50:00Z
+        timezone Europe/Berlin
+        window dear 22:00-22:10
+        window long 22:10-22:20
+        price any  0.10/60s
+        price any  6.00/60s  only dear
+        price any  20.00/300s  pulse 300/300  only long
+        account A  balance 39.00
+        0s  A/1 initial #0  1 want 900s  -> granted 300s final
+        A reserved 30.00
+    ",
+    );
+}
+
 // --- Versions: R15 ---
 
 /// A new version from 3600 s on: events at the version of their time, calls pulse by pulse.

@@ -1,6 +1,6 @@
 //! One service of one message: settle what was used, then grant (design 3, steps 2 to 4).
 
-use smallvec::SmallVec;
+use smallvec::{SmallVec, smallvec};
 
 use super::Scene;
 use crate::account::Account;
@@ -551,44 +551,41 @@ fn cross(
     affordable: &mut Affordable,
 ) -> Crossing {
     let pricing = scene.pricing(scene.context, &service.key);
-    let afford = |applied, quantity, at| rating::afford(account, &pricing, applied, &service.rated, quantity, at);
+    let afford = |(applied, at), quantity| rating::afford(account, &pricing, applied, &service.rated, quantity, at);
     let mut crossing = Crossing { end: Timestamp::NEVER, switch: None };
-    let mut last = Some(here);
-    let mut at = here.until;
+    let mut sides: SmallVec<[(Applied<'_>, Timestamp); 2]> = smallvec![(here, scene.now)];
+    let (mut last, mut at, mut edges) = (here.line(), here.until, 0);
     let splits_itself = here.price.measure == Measure::Seconds;
-    for _ in 0..EDGES_MAX {
-        if at >= horizon {
-            return crossing;
-        }
-        let there = pricing.at(at);
-        let until = there.map_or(Timestamp::NEVER, |there| there.until);
-        if there.map(|there| there.line()) != last.map(|last| last.line()) {
-            let followed = there.filter(|there| there.price.measure == here.price.measure);
-            let (Some(there), true) = (followed, splits_itself || (scene.profile.splits && crossing.switch.is_none()))
-            else {
+    while at < horizon {
+        let may_cross = splits_itself || (scene.profile.splits && crossing.switch.is_none());
+        match pricing.at(at).filter(|_| edges < EDGES_MAX) {
+            Some(there) if there.line() == last => at = there.until,
+            Some(there)
+                if may_cross
+                    && there.price.measure == here.price.measure
+                    && afford((there, at), affordable.quantity).quantity > 0 =>
+            {
+                sides.push((there, at));
+                if !splits_itself {
+                    crossing.switch = Some(at);
+                }
+                (last, at) = (there.line(), there.until);
+            }
+            Some(_) | None => {
                 crossing.end = at;
-                return crossing;
-            };
-            let other = afford(there, affordable.quantity, at);
-            if other.quantity == 0 {
-                crossing.end = at;
-                return crossing;
+                break;
             }
-            if other.quantity < affordable.quantity {
-                *affordable = afford(here, other.quantity, scene.now);
-            }
-            if rating::money_held(account, &other.holds) > rating::money_held(account, &affordable.holds) {
-                affordable.holds = other.holds;
-            }
-            affordable.valid_to = affordable.valid_to.min(other.valid_to);
-            if !splits_itself {
-                crossing.switch = Some(at);
-            }
-            last = Some(there);
         }
-        at = until;
+        edges += 1;
     }
-    crossing.end = at;
+    // What can be paid at each, held as it costs at the dearest.
+    let payable = sides.iter().map(|side| afford(*side, affordable.quantity).quantity).min();
+    let payable = payable.unwrap_or(affordable.quantity);
+    let held = |side: &Affordable| rating::money_held(account, &side.holds);
+    let dearest = sides.iter().map(|side| afford(*side, payable));
+    if let Some(dearest) = dearest.reduce(|dearest, side| if held(&side) > held(&dearest) { side } else { dearest }) {
+        *affordable = dearest;
+    }
     crossing
 }
 
