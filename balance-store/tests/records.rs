@@ -32,9 +32,10 @@ use rating_engine::selector::Filter;
 use rating_engine::session::{
     ChargePart, EventCharge, GrantState, LineState, Phase, Rated, Seen, ServiceState, Session, StoredAnswer,
 };
-use rating_engine::shard::{Archived, Entity, Image, Limits, MutationRecord, Shard, Tariffs};
+use rating_engine::shard::{Archived, Entity, Image, Limits, MutationRecord, Shard};
 use rating_engine::tariff::{PerWindow, Price, Service, ServiceKey, TariffDraft, TariffVersion, Tier, Tiers};
 use rating_engine::tariffs::LineKey;
+use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, MoneyUnits, Unit, Units};
 

@@ -12,8 +12,9 @@ use balance_store::{Family, StateStore, keys};
 use rating_engine::command::{Command, EntityKey};
 use rating_engine::ids::{GroupId, Lsn, TariffName};
 use rating_engine::session::Session;
-use rating_engine::shard::{Archived, Image, Shard, Tariffs};
+use rating_engine::shard::{Archived, Image, Shard};
 use rating_engine::shards::Shards;
+use rating_engine::tariffs::Tariffs;
 
 use crate::store::{Catalogue, OpenError, because};
 

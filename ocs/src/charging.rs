@@ -21,8 +21,9 @@ use rating_engine::cdr::Cause;
 use rating_engine::command::{Command, Effects, Mutation, MutationOutcome, Outcome, Refusal, RequestKind};
 use rating_engine::ids::{GroupId, Lsn, SessionId, TenantId};
 use rating_engine::session::Session;
-use rating_engine::shard::{Shard, Tariffs};
+use rating_engine::shard::Shard;
 use rating_engine::shards::Shards;
+use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
 
 use crate::archive::{ARCHIVE_AT_ONCE, Archive, Remembered};

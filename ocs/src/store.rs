@@ -20,9 +20,10 @@ use parking_lot::Mutex;
 use rating_engine::command::EntityKey;
 use rating_engine::ids::{GroupId, Lsn, SessionId, TariffName};
 use rating_engine::session::{Phase, Session};
-use rating_engine::shard::{Image, Tariffs};
+use rating_engine::shard::Image;
 use rating_engine::shards::Shards;
 use rating_engine::tariff::TariffVersion;
+use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
 
 use crate::archive::{self, Archive};

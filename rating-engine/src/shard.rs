@@ -42,8 +42,7 @@ use crate::session::{
 };
 use crate::table::{Keyed, Names, Table};
 use crate::tariff::{ServiceKey, TariffVersion};
-use crate::tariffs::Book;
-pub use crate::tariffs::Tariffs;
+use crate::tariffs::{Book, Tariffs};
 use crate::time::Timestamp;
 
 /// Deadlines that [`Shard::expire`] looks at in one call: those that were put off come back into the queue.

@@ -12,9 +12,10 @@ use rating_engine::context::{Context, PacketContext};
 use rating_engine::ids::*;
 use rating_engine::money::{Currency, MICROS, Money, Rate, Rounding, RoundingMode, RoundingScope};
 use rating_engine::selector::Filter;
-use rating_engine::shard::{Limits, Tariffs};
+use rating_engine::shard::Limits;
 use rating_engine::shards::Shards;
 use rating_engine::tariff::*;
+use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, Unit, Units};
 

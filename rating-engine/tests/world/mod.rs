@@ -14,8 +14,9 @@ use rating_engine::ids::{
 use rating_engine::money::{Currency, Money, Rate, Rounding};
 use rating_engine::selector::Filter;
 use rating_engine::session::Session;
-use rating_engine::shard::{Image, Limits, Shard, Tariffs};
+use rating_engine::shard::{Image, Limits, Shard};
 use rating_engine::tariff::{Price, Service, ServiceKey, TariffDraft};
+use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
 use rating_engine::units::Measure;
 
