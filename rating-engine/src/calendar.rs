@@ -94,6 +94,11 @@ impl Zone {
         &self.0.name
     }
 
+    /// What the wall clock shows at `at`, as milliseconds since its 1970-01-01T00:00.
+    pub fn shown(&self, at: Timestamp) -> i64 {
+        self.local(at).millis
+    }
+
     fn local(&self, at: Timestamp) -> Local {
         let millis = at.millis();
         let ZoneData { zone, first, changes, .. } = &*self.0;
