@@ -13,27 +13,33 @@ use balance_store::records::{
 };
 use proptest::prelude::*;
 use rating_engine::account::{
-    Account, AccountState, Bucket, BucketScope, CdrTrail, Counter, Credit, Flow, Holding, Origin, Reservation,
-    Subscriber, Total,
+    Account, AccountState, Bucket, BucketScope, CdrTrail, Contract, Counter, Counters, Credit, Flow, Holding, Origin,
+    Reservation, Subscriber, Subscription, SubscriptionState, Terms, Total,
 };
-use rating_engine::calendar::WindowId;
-use rating_engine::cdr::{Cause, CdrKind, CdrSource, Component, Movement, Payer, PriceLine, RatedCdr, Rating};
+use rating_engine::calendar::{WindowId, Zone};
+use rating_engine::cdr::{
+    Cause, CdrKind, CdrSource, Component, Movement, OfferCycle, Payer, PriceLine, RatedCdr, Rating,
+};
 use rating_engine::command::{
     Action, Answered, Command, Denial, Effects, EntityKey, Grant, Mutation, MutationOutcome, Outcome, Profile, Refusal,
     RequestKind, Requested, ServiceOutcome, ServiceRequest, ServiceResult, SessionChange, TariffPart, Used,
 };
 use rating_engine::context::{Context, ImsContext, PacketContext, Plmn, Slice, SmsContext};
 use rating_engine::ids::{
-    AccountId, BucketId, CdrPosition, CounterId, Digits, GroupId, IdempotencyKey, Identifier, Lsn, PriceId,
+    AccountId, BucketId, CdrPosition, CounterId, Digits, GroupId, IdempotencyKey, Identifier, Lsn, OfferName, PriceId,
     RatingGroup, ServiceId, SessionId, SubscriberId, TariffName, TenantId,
 };
 use rating_engine::money::{Currency, Exact, Money, Rate, Rounding};
+use rating_engine::offer::{OfferDraft, OfferVersion};
+use rating_engine::period::{Cycle, Period};
 use rating_engine::selector::Filter;
 use rating_engine::session::{
     ChargePart, EventCharge, GrantState, LineState, Phase, Rated, Seen, ServiceState, Session, StoredAnswer,
 };
 use rating_engine::shard::{Archived, Entity, Image, Limits, MutationRecord, Shard};
-use rating_engine::tariff::{PerWindow, Price, Service, ServiceKey, TariffDraft, TariffVersion, Tier, Tiers};
+use rating_engine::tariff::{
+    FinanceCodes, PerWindow, Price, Service, ServiceKey, TariffDraft, TariffVersion, Tier, Tiers,
+};
 use rating_engine::tariffs::LineKey;
 use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
@@ -214,21 +220,57 @@ impl Dice {
                         service_ids: d.list(|d| ServiceId::new(d.u32())),
                     })
                 }),
+                terms: d.option(|d| {
+                    Box::new(Terms {
+                        subscription: d.u32(),
+                        opened: d.i64(),
+                        cost: d.money(),
+                        rolled: d.u8(),
+                        member_cap: d.option(Self::u64),
+                    })
+                }),
             }),
             totals: self.list(|d| Total {
                 holding: d.holding(),
                 flow: d.pick(&[Flow::Opening, Flow::TopUp, Flow::Grant, Flow::Refund, Flow::Debit, Flow::Expiry]),
                 amount: d.i64(),
             }),
-            counters: self.list(|d| Counter {
-                id: CounterId::new(&d.text()),
-                unit: d.pick(&[Unit::Second, Unit::Octet, Unit::Event]),
-                used: d.u64(),
-                cycle_start: d.time(),
-                cycle_end: d.time(),
-            }),
+            contract: self.option(|d| Box::new(d.contract())),
             cdrs: CdrTrail { count: self.u64(), last: CdrPosition::new(self.u64()) },
         }
+    }
+
+    fn contract(&mut self) -> Contract {
+        Contract {
+            cycle: self.option(|d| Cycle {
+                anchor: d.time(),
+                period: d.pick(&[Period::months(1).unwrap(), Period::days(28).unwrap(), Period::hours(24).unwrap()]),
+                zone: Zone::get(d.pick(&["Europe/Berlin", "UTC", "Asia/Kolkata"])).unwrap(),
+            }),
+            subscriptions: self.list(|d| Subscription {
+                number: d.u32(),
+                offer: OfferName::new(&d.text()),
+                version: d.u32(),
+                subscriber: SubscriberId::new(d.u64()),
+                cycle: d.u32(),
+                anchor: (d.time(), d.u32()),
+                cycle_start: d.time(),
+                cycle_end: d.time(),
+                state: d.pick(&[SubscriptionState::Active, SubscriptionState::Cancelled, SubscriptionState::Unpaid]),
+            }),
+            last_number: self.u32(),
+        }
+    }
+
+    fn counters(&mut self) -> Counters {
+        Counters::new(self.list(|d| Counter {
+            id: CounterId::new(&d.text()),
+            unit: d.pick(&[Unit::Second, Unit::Octet, Unit::Event]),
+            used: d.u64(),
+            used_before: d.u64(),
+            cycle_start: d.time(),
+            cycle_end: d.time(),
+        }))
     }
 
     fn subscriber(&mut self) -> Subscriber {
@@ -239,6 +281,7 @@ impl Dice {
             group: GroupId::new(self.u64()),
             tariff: TariffName::new(&self.text()),
             state: self.state(),
+            counters: self.counters(),
         }
     }
 
@@ -517,6 +560,8 @@ impl Dice {
                 used: d.u64(),
                 rated_before: d.u64(),
                 rated: d.u64(),
+                tier_from: d.u64(),
+                place: d.u16(),
                 charged_before: d.money(),
                 lines: d.list(|d| PriceLine {
                     component: if d.flip() { Component::ConnectFee } else { Component::Tier(d.u16()) },
@@ -525,16 +570,47 @@ impl Dice {
                 }),
                 beyond_grant: d.u64(),
             }),
+            offer: self.option(|d| OfferCycle { offer: offer(), subscription: d.u32(), cycle: d.u32() }),
             amount: self.money(),
             currency: self.currency(),
-            movements: self.list(|d| Movement {
-                payer: d.payer(),
-                holding: d.holding(),
-                origin: d.origin(),
-                before: d.i64(),
-                delta: d.i64(),
+            movements: self.list(|d| {
+                let (holding, origin, delta, cost) = (d.holding(), d.origin(), d.i64(), d.money());
+                let cost = match (holding, origin) {
+                    (Holding::Units(_), _) => cost,
+                    (Holding::Money, Origin::Paid) => Money::from_micros(delta),
+                    (Holding::Money, Origin::Granted) => Money::ZERO,
+                };
+                Movement { payer: d.payer(), holding, origin, before: d.i64(), delta, cost }
             }),
         }
+    }
+}
+
+fn offer() -> Arc<OfferVersion> {
+    let draft = OfferDraft {
+        name: OfferName::new("data-m"),
+        version: 2,
+        currency: Currency::EUR,
+        zone: Zone::utc(),
+        tariff: None,
+        setup_fee: Money::ZERO,
+        fee: Money::ZERO,
+        period: None,
+        renews: false,
+        allowances: Vec::new(),
+        finance: codes("fee"),
+        content_hash: [0x5A; 32],
+    };
+    draft.publish().unwrap()
+}
+
+fn codes(revenue_rule: &str) -> FinanceCodes {
+    FinanceCodes {
+        tax_category: "standard".into(),
+        tax_included: true,
+        place_of_supply: "DE".into(),
+        ledger_code: "4000".into(),
+        revenue_rule: revenue_rule.into(),
     }
 }
 
@@ -852,6 +928,7 @@ fn bucket(id: &str, holding: Holding, balance: i64) -> Bucket {
         valid_from: Timestamp::default(),
         valid_to: Timestamp::NEVER,
         scope: None,
+        terms: None,
     }
 }
 
@@ -888,7 +965,7 @@ impl World {
                 debt: Money::ZERO,
                 buckets,
                 totals: Vec::new(),
-                counters: Box::default(),
+                contract: None,
                 cdrs: CdrTrail::default(),
             };
             world.mutate(number, Mutation::OpenAccount(Box::new(account)));
@@ -899,6 +976,7 @@ impl World {
                 group: GroupId::new(number),
                 tariff: TariffName::new("gold"),
                 state: AccountState::Active,
+                counters: Counters::default(),
             };
             world.mutate(number, Mutation::PutSubscriber(subscriber));
         }
@@ -906,7 +984,7 @@ impl World {
     }
 
     fn mutate(&mut self, group: u64, mutation: Mutation) {
-        let effects = self.shard.mutate(mutation, self.now);
+        let effects = self.shard.mutate(&self.tariffs, mutation, self.now);
         self.keep(Some(GroupId::new(group)), effects);
     }
 
@@ -942,7 +1020,7 @@ impl World {
         let number = 1 + self.dice.below(3);
         match self.dice.below(12) {
             0 | 1 => {
-                while let Some(effects) = self.shard.expire(self.now) {
+                while let Some(effects) = self.shard.expire(&self.tariffs, self.now) {
                     self.keep(None, effects);
                     if self.dice.flip() {
                         break;
@@ -1183,22 +1261,36 @@ fn typical_account() -> Account {
             total(Holding::Units(Unit::Octet), Flow::Opening, 5_368_709_120),
             total(Holding::Units(Unit::Octet), Flow::Debit, 568_709_120),
         ],
-        counters: Box::default(),
+        contract: None,
         cdrs: CdrTrail { count: 812, last: CdrPosition::new(48_000_123) },
     }
 }
 
-/// A typical account with cycle counters.
-fn counting_account() -> Account {
+fn typical_subscriber() -> Subscriber {
+    let account = typical_account();
+    Subscriber {
+        id: SubscriberId::new(2_000_042),
+        tenant: TenantId::new(0),
+        account: account.id,
+        group: account.group,
+        tariff: TariffName::new("gold"),
+        state: AccountState::Active,
+        counters: Counters::default(),
+    }
+}
+
+/// A typical subscriber with cycle counters.
+fn counting_subscriber() -> Subscriber {
     let counter = |id: &str, unit, used| Counter {
         id: CounterId::new(id),
         unit,
         used,
+        used_before: used,
         cycle_start: Timestamp::from_seconds(1_793_000_000),
         cycle_end: Timestamp::from_seconds(1_795_600_000),
     };
     let counters = [counter("volume", Unit::Octet, 568_709_120), counter("voice", Unit::Second, 2520)];
-    Account { counters: counters.into(), ..typical_account() }
+    Subscriber { counters: Counters::new(counters.to_vec()), ..typical_subscriber() }
 }
 
 /// A shard with a session in the middle of its life, and what its next update did.
@@ -1207,16 +1299,8 @@ fn typical_update() -> (Shard, Effects) {
     tariffs.insert(tariff());
     let mut shard = Shard::new(Limits::default());
     let account = typical_account();
-    shard.load(Image::Account(account.clone()), Lsn::new(1));
-    let subscriber = Subscriber {
-        id: SubscriberId::new(2_000_042),
-        tenant: TenantId::new(0),
-        account: account.id,
-        group: account.group,
-        tariff: TariffName::new("gold"),
-        state: AccountState::Active,
-    };
-    shard.load(Image::Subscriber(subscriber), Lsn::new(2));
+    shard.load(Image::Account(account), Lsn::new(1));
+    shard.load(Image::Subscriber(typical_subscriber()), Lsn::new(2));
     let now = Timestamp::from_seconds(1_795_000_000);
     let request = |used: Option<u64>| ServiceRequest {
         key: ServiceKey { rating_group: Some(RatingGroup::new(10)), services: Box::default() },
@@ -1358,12 +1442,14 @@ fn frozen_cdr() -> RatedCdr {
             tariff: session.tariff,
             price: PriceId::new("data"),
             window: WindowId::default(),
+            place: 0,
             slice: 0,
             measure: Some(Measure::TotalOctets),
             used_before: 9_000_000,
             used: 9_000_000,
             rated_before: 9_000_000,
             rated: 9_000_000,
+            tier_from: 0,
             charged_before: Money::from_micros(85_831),
             lines: [PriceLine {
                 component: Component::Tier(0),
@@ -1374,6 +1460,7 @@ fn frozen_cdr() -> RatedCdr {
             .collect(),
             beyond_grant: 0,
         }),
+        offer: None,
         amount: Money::from_micros(85_831),
         currency: Currency::EUR,
         movements: [Movement {
@@ -1382,6 +1469,7 @@ fn frozen_cdr() -> RatedCdr {
             origin: Origin::Paid,
             before: 9_370_000,
             delta: -85_831,
+            cost: Money::from_micros(-85_831),
         }]
         .into_iter()
         .collect(),
@@ -1392,21 +1480,90 @@ fn frozen_cdr() -> RatedCdr {
 #[test]
 fn the_format_is_frozen() {
     let (account, session, cdr) = (typical_account(), frozen_session(), frozen_cdr());
-    let counting = counting_account();
+    let (counting, bought) = (counting_subscriber(), fee_cdr());
     let group = GroupId::new(1_000_042);
     for (name, written, frozen) in [
         ("account", octets(|out| records::encode_account(out, &account)), ACCOUNT),
-        ("account with counters", octets(|out| records::encode_account(out, &counting)), COUNTING_ACCOUNT),
+        ("account with an offer", octets(|out| records::encode_account(out, &holding_account())), HOLDING_ACCOUNT),
+        ("subscriber with counters", octets(|out| records::encode_subscriber(out, &counting)), COUNTING_SUBSCRIBER),
         ("session", octets(|out| records::encode_session(out, &session, group)), SESSION),
         ("CDR", octets(|out| records::encode_cdr(out, &cdr)), CDR),
+        ("CDR of a fee", octets(|out| records::encode_cdr(out, &bought)), FEE_CDR),
     ] {
         assert_eq!(hex(&written), frozen.concat(), "{name}");
     }
     assert_eq!(records::decode_account(account.id, &unhex(ACCOUNT)), Ok(account));
-    assert_eq!(records::decode_account(counting.id, &unhex(COUNTING_ACCOUNT)), Ok(counting));
+    assert_eq!(records::decode_account(account_id(), &unhex(HOLDING_ACCOUNT)), Ok(holding_account()));
+    // What an earlier release wrote: counters stood with the account, and no price read them.
+    assert_eq!(records::decode_account(account_id(), &unhex(COUNTING_ACCOUNT)), Ok(typical_account()));
+    assert_eq!(records::decode_subscriber(counting.id, &unhex(COUNTING_SUBSCRIBER)), Ok(counting));
     let image = records::decode_session(session.id.clone(), &unhex(SESSION), &resolve).unwrap();
     assert_eq!((*image.session, image.group), (session, group));
     assert_eq!(records::decode_cdr(&unhex(CDR)), Ok(StoredCdr::of(&cdr)));
+    assert_eq!(records::decode_cdr(&unhex(FEE_CDR)), Ok(StoredCdr::of(&bought)));
+}
+
+fn account_id() -> AccountId {
+    typical_account().id
+}
+
+/// A typical account that holds an offer, whose bucket was paid for.
+fn holding_account() -> Account {
+    let mut account = typical_account();
+    let (cycle_start, cycle_end) = (Timestamp::from_seconds(1_793_000_000), Timestamp::from_seconds(1_795_600_000));
+    let zone = Zone::get("Europe/Berlin").unwrap();
+    account.contract = Some(Box::new(Contract {
+        cycle: Some(Cycle { anchor: cycle_start, period: Period::months(1).unwrap(), zone }),
+        subscriptions: vec![Subscription {
+            number: 1,
+            offer: OfferName::new("data-m"),
+            version: 2,
+            subscriber: SubscriberId::new(2_000_042),
+            cycle: 4,
+            anchor: (cycle_start, 4),
+            cycle_start,
+            cycle_end,
+            state: SubscriptionState::Active,
+        }],
+        last_number: 1,
+    }));
+    let terms = Terms {
+        subscription: 1,
+        opened: 5_368_709_120,
+        cost: Money::from_micros(7_990_000),
+        rolled: 0,
+        member_cap: Some(1 << 30),
+    };
+    account.buckets[0].terms = Some(Box::new(terms));
+    account
+}
+
+fn fee_cdr() -> RatedCdr {
+    let account = typical_account();
+    RatedCdr {
+        number: 814,
+        previous: CdrPosition::new(48_000_124),
+        subscriber: Some(SubscriberId::new(2_000_042)),
+        offer: Some(OfferCycle { offer: offer(), subscription: 1, cycle: 4 }),
+        amount: Money::from_micros(7_990_000),
+        movements: [Movement {
+            payer: Payer::Bucket(BucketId::new("main")),
+            holding: Holding::Money,
+            origin: Origin::Paid,
+            before: 9_284_169,
+            delta: -7_990_000,
+            cost: Money::from_micros(-7_990_000),
+        }]
+        .into_iter()
+        .collect(),
+        ..RatedCdr::draft(
+            CdrKind::Recurring,
+            &account,
+            CdrSource::Calendar,
+            Cause::Due,
+            Timestamp::from_seconds(1_793_000_000),
+        )
+    }
 }
 
 fn unhex(lines: &[&str]) -> Vec<u8> {
@@ -1422,6 +1579,21 @@ const COUNTING_ACCOUNT: &[&str] = &[
     "01ea843d0045555208000206766f6c756d650e80c0d1e1236482a886f2ae688290cda1c26801000000046d61696e00a0e6f7",
     "0864020004048087a70e10e0a0af050280808080281280c0ae9e04ac06fbd8f1160206766f6c756d650280a0978f0282a886",
     "f2ae688290cda1c26805766f69636501d81382a886f2ae688290cda1c268",
+];
+const HOLDING_ACCOUNT: &[&str] = &[
+    "01ea843d0045555210000206766f6c756d651e80c0d1e1236482a886f2ae688290cda1c2680100000001018080808028e0ab",
+    "cf07008080808004046d61696e00a0e6f70864020004048087a70e10e0a0af050280808080281280c0ae9e04ac06fbd8f116",
+    "0182a886f2ae680100000d4575726f70652f4265726c696e01010106646174612d6d02aa897a0482a886f2ae680482a886f2",
+    "ae688290cda1c26800",
+];
+const COUNTING_SUBSCRIBER: &[&str] = &[
+    "01ea843d00ea843d04676f6c64040206766f6c756d650280a0978f0280a0978f0282a886f2ae688290cda1c26805766f6963",
+    "6501d813d81382a886f2ae688290cda1c268",
+];
+const FEE_CDR: &[&str] = &[
+    "0100000071010609e201ea843dae06fcd8f1160082a886f2ae68000000e0abcf074555520100046d61696e92a9ed08dfabcf",
+    "07aa897a06646174612d6d025a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a010401087374",
+    "616e646172640244450434303030036665650000000101",
 ];
 const SESSION: &[&str] = &[
     "0103ea843daa897a00ea843d82f8b2e5bd6880be920180f7c4d50604676f6c6403a5a5a5a5a5a5a5a501010a220103000080",

@@ -12,7 +12,7 @@ use rating_engine::cdr::{
 use rating_engine::context::{Context, ImsContext, PacketContext, Plmn, SmsContext};
 use rating_engine::ids::{AccountId, CdrPosition, PartitionId, RatingGroup, SubscriberId, TenantId};
 use rating_engine::money::{Currency, Money};
-use rating_engine::tariff::ServiceKey;
+use rating_engine::tariff::{FinanceCodes, ServiceKey};
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, MoneyUnits, Units};
 
@@ -53,6 +53,10 @@ pub struct CdrView<'a, L> {
     pub reported: &'a Units,
     /// How the amount came about.
     pub rating: Option<RatingView<'a, L>>,
+    /// The offer that it is of.
+    pub offer: Option<OfferView<'a>>,
+    /// What finance is told of it.
+    pub finance: Option<&'a FinanceCodes>,
     /// Charged (positive), given back or paid in (negative).
     pub amount: Money,
     /// Its currency.
@@ -61,6 +65,21 @@ pub struct CdrView<'a, L> {
     pub movements: &'a [Movement],
     /// Version of the rating semantics that made it.
     pub semantics: u16,
+}
+
+/// The cycle of a subscription to an offer.
+#[derive(Clone, Copy, Debug)]
+pub struct OfferView<'a> {
+    /// The offer's name.
+    pub name: &'a str,
+    /// The version's number.
+    pub version: u32,
+    /// SHA-256 of its content.
+    pub content_hash: &'a [u8; 32],
+    /// The subscription's number on the account.
+    pub subscription: u32,
+    /// The number of its cycle.
+    pub cycle: u32,
 }
 
 /// How an amount came about, borrowed.
@@ -84,6 +103,8 @@ pub struct RatingView<'a, L> {
     pub rated_before: u64,
     /// Rated now, more than before.
     pub rated: u64,
+    /// Where in the tiers that part of it begins that money pays for.
+    pub tier_from: u64,
     /// Charged before.
     pub charged_before: Money,
     /// Components.
@@ -139,6 +160,14 @@ impl<'a> CdrView<'a, ()> {
             accepted: cdr.accepted,
             reported: &cdr.reported,
             rating: cdr.rating.as_ref().map(rating_view),
+            offer: cdr.offer.as_ref().map(|of| OfferView {
+                name: of.offer.name().as_str(),
+                version: of.offer.version(),
+                content_hash: of.offer.content_hash(),
+                subscription: of.subscription,
+                cycle: of.cycle,
+            }),
+            finance: cdr.finance(),
             amount: cdr.amount,
             currency: cdr.currency,
             movements: &cdr.movements,
@@ -162,6 +191,7 @@ fn rating_view(rating: &Rating) -> RatingView<'_, impl Iterator<Item = LineView>
         used: rating.used,
         rated_before: rating.rated_before,
         rated: rating.rated,
+        tier_from: rating.tier_from,
         charged_before: rating.charged_before,
         lines: rating.lines.iter().map(LineView::of),
         beyond_grant: rating.beyond_grant,
@@ -198,6 +228,7 @@ pub fn put_rated_cdr(w: &mut Fields<'_>, cdr: CdrView<'_, impl Iterator<Item = L
             w.text(1, key.as_str());
             w.text(2, reason);
         }),
+        CdrSource::Calendar => w.message(24, |_| {}),
     }
     w.int(13, cause(cdr.cause));
     w.message(14, |w| put_time(w, cdr.usage_start));
@@ -217,6 +248,22 @@ pub fn put_rated_cdr(w: &mut Fields<'_>, cdr: CdrView<'_, impl Iterator<Item = L
         w.message(21, |w| put_identifiers(w, context, cdr.identity_forgotten));
     }
     w.uint(22, cdr.semantics);
+    if let Some(offer) = cdr.offer {
+        w.message(23, |w| {
+            w.text(1, offer.name);
+            w.uint(2, offer.version);
+            w.octets(3, offer.content_hash);
+            w.uint(4, offer.subscription);
+            w.uint(5, offer.cycle);
+        });
+    }
+    if let Some(codes) = cdr.finance {
+        w.text(30, &codes.tax_category);
+        w.uint(31, codes.tax_included);
+        w.text(32, &codes.place_of_supply);
+        w.text(40, &codes.ledger_code);
+        w.text(41, &codes.revenue_rule);
+    }
 }
 
 /// `google.protobuf.Timestamp`.
@@ -266,6 +313,10 @@ const fn kind(kind: CdrKind) -> i32 {
         CdrKind::Refund => wire::CdrKind::Refund,
         CdrKind::Suspense => wire::CdrKind::Suspense,
         CdrKind::Lapse => wire::CdrKind::Lapse,
+        CdrKind::Recurring => wire::CdrKind::Recurring,
+        CdrKind::OneTime => wire::CdrKind::OneTime,
+        CdrKind::Allowance => wire::CdrKind::Allowance,
+        CdrKind::Expiry => wire::CdrKind::Expiry,
     };
     kind as i32
 }
@@ -279,6 +330,8 @@ const fn cause(cause: Cause) -> i32 {
         Cause::ClientRestarted => wire::Cause::ClientRestarted,
         Cause::Reopened => wire::Cause::Reopened,
         Cause::Operator => wire::Cause::Operator,
+        Cause::FirstUse => wire::Cause::FirstUse,
+        Cause::Due => wire::Cause::Due,
     };
     cause as i32
 }
@@ -315,6 +368,7 @@ fn put_rating(w: &mut Fields<'_>, rating: RatingView<'_, impl Iterator<Item = Li
     w.uint(10, rating.beyond_grant);
     w.text(11, rating.window);
     w.uint(12, rating.slice);
+    w.uint(13, rating.tier_from);
 }
 
 /// `PriceLine`.
@@ -343,6 +397,7 @@ fn put_movement(w: &mut Fields<'_>, movement: &Movement) {
     w.int(5, movement.before);
     w.int(6, movement.delta);
     w.int(7, movement.after());
+    w.int(8, movement.cost.micros());
 }
 
 /// `NetworkIdentifiers`.

@@ -48,6 +48,7 @@ fn a_usage_cdr_field_by_field() {
             before,
             delta,
             after,
+            cost: if holding == words::Holding::Money { delta } else { -7 },
         }
     };
     use wire::PayerKind::{Bucket, Credit, Debt};
@@ -139,7 +140,20 @@ fn a_usage_cdr_field_by_field() {
             beyond_grant: 3,
             window: String::new(),
             slice: 2,
+            tier_from: 101,
         }),
+        offer: Some(wire::OfferCycle {
+            name: "data-m".into(),
+            version: 4,
+            content_hash: vec![9; 32],
+            subscription: 3,
+            cycle: 2,
+        }),
+        tax_category: "standard".into(),
+        tax_included: true,
+        place_of_supply: "DE".into(),
+        ledger_code: "4000".into(),
+        revenue_rule: "usage".into(),
         amount: euros(12_345),
         movements: vec![
             movement(Bucket, "bundle", Holding::Octets, Origin::Granted, (500, -30, 470)),

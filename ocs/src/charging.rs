@@ -163,8 +163,11 @@ impl Charging {
         look: impl FnOnce(&Shard) -> T,
     ) -> Result<(Charged, T), Refusal> {
         let done = self.archive.with(&self.shards, group, command, |shard, command| {
-            let now = command.now;
-            let effects = shard.apply(&self.tariffs.load(), command);
+            let (now, tariffs) = (command.now, self.tariffs.load());
+            while let Some(effects) = shard.catch_up(&tariffs, &command) {
+                let ((), _) = self.commit(shard, now, Some(group), effects);
+            }
+            let effects = shard.apply(&tariffs, command);
             let repeated = effects.repeated;
             let (outcome, lsn) = self.commit(shard, now, Some(group), effects);
             (Charged { outcome, lsn, repeated }, look(shard))
@@ -244,7 +247,11 @@ impl Charging {
     /// Does what a person or an import asks of a group.
     pub fn mutate(&self, group: GroupId, mutation: Mutation, now: Timestamp) -> Charged<MutationOutcome> {
         self.shards.with(group, |shard| {
-            let effects = shard.mutate(mutation, now);
+            let tariffs = self.tariffs.load();
+            while let Some(effects) = shard.catch_up_mutation(&tariffs, &mutation, now) {
+                let ((), _) = self.commit(shard, now, Some(group), effects);
+            }
+            let effects = shard.mutate(&tariffs, mutation, now);
             let repeated = effects.repeated;
             let (outcome, lsn) = self.commit(shard, now, Some(group), effects);
             Charged { outcome, lsn, repeated }
@@ -285,6 +292,7 @@ impl Charging {
     /// Ends what is due at `now` and forgets what need not be remembered any longer. Returns how much was done.
     pub fn expire(&self, now: Timestamp) -> usize {
         let mut done = 0;
+        let tariffs = self.tariffs.load_full();
         for index in 0..self.shards.len() {
             loop {
                 self.wait_for_room();
@@ -293,7 +301,7 @@ impl Charging {
                         if shard.next_deadline().is_none_or(|at| at > now) {
                             return false;
                         }
-                        let Some(effects) = shard.expire(now) else { return false };
+                        let Some(effects) = shard.expire(&tariffs, now) else { return false };
                         if effects.writes.is_empty() {
                             continue;
                         }

@@ -32,9 +32,9 @@ pub enum Command {
         after_help = "Ports: Gy 3868, gRPC 50051, metrics 9464, all on 127.0.0.1.\n\nExamples:\n  ocs dev\n  ocs dev --data /tmp/ocs --subscribers 1000 --clock manual"
     )]
     Dev(Dev),
-    /// Load tariffs, accounts and subscribers from files into a data folder that no process is using.
+    /// Load tariffs, offers, accounts and subscribers from files into a data folder that no process is using.
     #[command(
-        after_help = "Examples:\n  ocs import --data ocs-data --tariffs tariffs/*.yaml --accounts accounts.jsonl --subscribers subscribers.jsonl\n  ocs import --data ocs-data --accounts accounts.jsonl --dry-run"
+        after_help = "Examples:\n  ocs import --data ocs-data --catalogue catalogue/*.yaml --accounts accounts.jsonl --subscribers subscribers.jsonl\n  ocs import --data ocs-data --accounts accounts.jsonl --dry-run"
     )]
     Import(Import),
     /// Tariff documents: check.
@@ -125,9 +125,9 @@ pub struct Import {
     /// Data folder; made when missing.
     #[arg(long)]
     pub data: PathBuf,
-    /// Tariff documents (YAML or JSON).
-    #[arg(long, num_args = 1..)]
-    pub tariffs: Vec<PathBuf>,
+    /// Tariff and offer documents (YAML or JSON).
+    #[arg(long, num_args = 1.., alias = "tariffs")]
+    pub catalogue: Vec<PathBuf>,
     /// Account files (JSON Lines).
     #[arg(long, num_args = 1..)]
     pub accounts: Vec<PathBuf>,
@@ -142,7 +142,7 @@ pub struct Import {
 /// Tariff documents.
 #[derive(Debug, Subcommand)]
 pub enum Tariff {
-    /// Say what is wrong with tariff documents, all of it, or what they are.
+    /// Say what is wrong with tariff and offer documents, all of it, or what they are.
     #[command(
         after_help = "Exit code 0: all are good; 1: some are not.\n\nExamples:\n  ocs tariff check tariffs/*.yaml\n  ocs tariff check draft.yaml -o json"
     )]

@@ -1,7 +1,7 @@
 //! The demo catalogue and subscribers that `ocs dev` starts with. Made by rule, so that a traffic generator knows them
 //! without asking: subscriber n has IMSI 262019 + nine digits, MSISDN 49170 + eight digits, account n.
 
-use rating_engine::account::{Account, AccountState, Bucket, CdrTrail, Credit, Holding, Origin, Subscriber};
+use rating_engine::account::{Account, AccountState, Bucket, CdrTrail, Counters, Credit, Holding, Origin, Subscriber};
 use rating_engine::ids::{AccountId, BucketId, GroupId, Identifier, SubscriberId, TariffName, TenantId};
 use rating_engine::money::{Currency, MICROS, Money};
 use rating_engine::time::Timestamp;
@@ -9,8 +9,8 @@ use rating_engine::units::Unit;
 
 use crate::import::SubscriberRecord;
 
-/// The demo tariffs' documents.
-pub const TARIFFS: [&str; 3] = [
+/// The demo catalogue's documents.
+pub const CATALOGUE: [&str; 3] = [
     include_str!("../demo/start-payg.yaml"),
     include_str!("../demo/data-m.yaml"),
     include_str!("../demo/flat-30.yaml"),
@@ -39,6 +39,7 @@ pub fn subscriber(number: u64) -> Option<(Account, SubscriberRecord)> {
         valid_from: Timestamp::default(),
         valid_to: Timestamp::NEVER,
         scope: None,
+        terms: None,
     };
     let units = |id: &str, unit: Unit, balance: i64| Bucket {
         id: BucketId::new(id),
@@ -69,7 +70,7 @@ pub fn subscriber(number: u64) -> Option<(Account, SubscriberRecord)> {
         debt: Money::ZERO,
         buckets,
         totals: Vec::new(),
-        counters: Box::default(),
+        contract: None,
         cdrs: CdrTrail::default(),
     };
     let identifiers = [format!("imsi-{}", imsi(number)), format!("msisdn-{}", msisdn(number))];
@@ -81,6 +82,7 @@ pub fn subscriber(number: u64) -> Option<(Account, SubscriberRecord)> {
         group: account.group,
         tariff: TariffName::new(tariff),
         state: AccountState::Active,
+        counters: Counters::default(),
     };
-    Some((account, SubscriberRecord { subscriber, identifiers }))
+    Some((account, SubscriberRecord { subscriber, identifiers, offers: Vec::new() }))
 }

@@ -68,7 +68,7 @@ impl Edge {
         appended.lsn
     }
 
-    /// Logs a catalogue document.
+    /// Logs a catalogue document, under the name by which it is kept.
     pub fn publish(&self, journal: &Journal, now: Timestamp, name: &TariffName, version: u32, source: &str) -> Lsn {
         let mut dirty = self.dirty.lock();
         let appended = journal.append(|entry| {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use balance_store::records::{self, StoredCdr, StoredLine};
 use balance_store::{CdrError, CdrStore};
 use cdr_export::{
-    CdrBatch, CdrFeed, CdrReader, CdrView, Extent, FeedStopped, LineView, RatingView, ReadError, TariffView,
+    CdrBatch, CdrFeed, CdrReader, CdrView, Extent, FeedStopped, LineView, OfferView, RatingView, ReadError, TariffView,
 };
 use rating_engine::ids::{CdrPosition, PartitionId};
 use tokio::sync::watch;
@@ -100,6 +100,7 @@ fn view(partition: PartitionId, position: CdrPosition, cdr: &StoredCdr) -> CdrVi
         used: rating.used,
         rated_before: rating.rated_before,
         rated: rating.rated,
+        tier_from: rating.tier_from,
         charged_before: rating.charged_before,
         lines: rating.lines.iter().map(line),
         beyond_grant: rating.beyond_grant,
@@ -122,6 +123,14 @@ fn view(partition: PartitionId, position: CdrPosition, cdr: &StoredCdr) -> CdrVi
         accepted: cdr.accepted,
         reported: &cdr.reported,
         rating,
+        offer: cdr.offer.as_ref().map(|offer| OfferView {
+            name: offer.name.as_str(),
+            version: offer.version,
+            content_hash: &offer.content_hash,
+            subscription: offer.subscription,
+            cycle: offer.cycle,
+        }),
+        finance: cdr.finance.as_ref(),
         amount: cdr.amount,
         currency: cdr.currency,
         movements: &cdr.movements,

@@ -12,18 +12,24 @@ use std::str::FromStr;
 use std::sync::Arc;
 
 use rating_engine::account::{
-    Account, AccountState, Bucket, BucketScope, CdrTrail, Counter, Credit, Holding, Origin, Subscriber,
+    Account, AccountState, Bucket, BucketScope, COUNTERS_MAX, CdrTrail, Contract, Counter, Counters, Credit, Holding,
+    Origin, Subscriber, Terms,
 };
+use rating_engine::calendar::Zone;
 use rating_engine::ids::{
-    AccountId, BucketId, CounterId, GroupId, Identifier, RatingGroup, ServiceId, SubscriberId, TariffName, TenantId,
+    AccountId, BucketId, CounterId, GroupId, Identifier, OfferName, RatingGroup, ServiceId, SubscriberId, TariffName,
+    TenantId,
 };
 use rating_engine::money::{Currency, Money};
+use rating_engine::offer::OfferVersion;
+use rating_engine::period::{Cycle, Period};
 use rating_engine::tariff::{Service, TariffVersion};
 use rating_engine::time::Timestamp;
 use rating_engine::units::Unit;
 use serde::Deserialize;
 
-use crate::catalogue;
+use crate::catalogue::text::{parse_instant, parse_quantity};
+use crate::catalogue::{self, Document};
 use crate::lines::Lines;
 
 /// Longest line of an account or subscriber file, octets.
@@ -91,13 +97,15 @@ pub struct SubscriberRecord {
     pub subscriber: Subscriber,
     /// Its network identifiers.
     pub identifiers: Vec<Identifier>,
+    /// Offers that are bought for it, unless its account holds them.
+    pub offers: Vec<OfferName>,
 }
 
-/// A tariff and the document it came from.
+/// A checked catalogue document.
 #[derive(Clone, Debug)]
-pub struct TariffRecord {
-    /// The checked version.
-    pub version: Arc<TariffVersion>,
+pub struct DocumentRecord {
+    /// What it is.
+    pub document: Document,
     /// Its source, stored beside it.
     pub source: Arc<str>,
 }
@@ -117,8 +125,15 @@ struct RawAccount {
     debt: Option<String>,
     #[serde(default)]
     buckets: Vec<RawBucket>,
-    #[serde(default)]
-    counters: Vec<RawCounter>,
+    cycle: Option<RawCycle>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawCycle {
+    from: String,
+    period: String,
+    time_zone: String,
 }
 
 #[derive(Clone, Copy, Default, Deserialize)]
@@ -160,6 +175,8 @@ struct RawBucket {
     rating_groups: Vec<u32>,
     #[serde(default)]
     service_ids: Vec<u32>,
+    cost: Option<String>,
+    member_cap: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -168,6 +185,7 @@ struct RawCounter {
     id: String,
     unit: String,
     used: String,
+    used_before: Option<String>,
     cycle_start: i64,
     cycle_end: i64,
 }
@@ -184,30 +202,34 @@ struct RawSubscriber {
     group: Option<u64>,
     #[serde(default)]
     tenant: u16,
-    tariff: String,
+    tariff: Option<String>,
+    #[serde(default)]
+    offers: Vec<String>,
     #[serde(default)]
     state: RawState,
     identifiers: Vec<String>,
+    #[serde(default)]
+    counters: Vec<RawCounter>,
 }
 
-/// Reads tariff documents; `fits` says why one does not fit what is in the data folder.
+/// Reads catalogue documents; `fits` says why one does not fit what is in the data folder.
 ///
 /// # Errors
 /// Every problem of every file.
-pub fn read_tariffs(
+pub fn read_catalogue(
     files: &[PathBuf],
-    fits: impl Fn(&TariffRecord) -> Result<(), String>,
-) -> Result<Vec<TariffRecord>, ImportErrors> {
+    fits: impl Fn(&DocumentRecord) -> Result<(), String>,
+) -> Result<Vec<DocumentRecord>, ImportErrors> {
     let mut errors = ImportErrors { shown: Vec::new(), total: 0 };
-    let mut tariffs: Vec<TariffRecord> = Vec::new();
+    let mut documents: Vec<DocumentRecord> = Vec::new();
     for file in files {
         match std::fs::read_to_string(file) {
             Err(error) => errors.add(file, 0, format!("cannot be read: {error}")),
             Ok(text) => match catalogue::parse(&text) {
-                Ok(version) => {
-                    let record = TariffRecord { version, source: text.into() };
-                    match fits(&record).and_then(|()| differs_from(&tariffs, &record)) {
-                        Ok(()) => tariffs.push(record),
+                Ok(document) => {
+                    let record = DocumentRecord { document, source: text.into() };
+                    match fits(&record).and_then(|()| differs_from(&documents, &record.document)) {
+                        Ok(()) => documents.push(record),
                         Err(reason) => errors.add(file, 0, reason),
                     }
                 }
@@ -222,23 +244,27 @@ pub fn read_tariffs(
             },
         }
     }
-    if errors.total > 0 { Err(errors) } else { Ok(tariffs) }
+    if errors.total > 0 { Err(errors) } else { Ok(documents) }
 }
 
 /// Two documents of these files may not be the same version with other content, nor versions of one tariff in two
 /// currencies.
-fn differs_from(others: &[TariffRecord], record: &TariffRecord) -> Result<(), String> {
-    let (name, version) = (record.version.name(), record.version.version());
-    let same = others.iter().find(|other| (other.version.name(), other.version.version()) == (name, version));
+fn differs_from(others: &[DocumentRecord], document: &Document) -> Result<(), String> {
+    let key = (document.kept_as(), document.version());
+    let same = others.iter().find(|other| (other.document.kept_as(), other.document.version()) == key);
     match same {
-        Some(other) if other.version.content_hash() != record.version.content_hash() => {
-            Err(format!("tariff {name} version {version} stands in these files twice, with other content"))
+        Some(other) if other.document.content_hash() != document.content_hash() => {
+            Err(format!("{document} stands in these files twice, with other content"))
         }
         Some(_) => Ok(()),
-        None => match others.iter().find(|other| other.version.name() == name) {
-            Some(other) => same_currency(&other.version, &record.version),
-            None => Ok(()),
-        },
+        None => {
+            let Document::Tariff(version) = document else { return Ok(()) };
+            let mut tariffs = others.iter().filter_map(|other| match &other.document {
+                Document::Tariff(other) => Some(other),
+                Document::Offer(_) => None,
+            });
+            tariffs.find(|other| other.name() == version.name()).map_or(Ok(()), |other| same_currency(other, version))
+        }
     }
 }
 
@@ -279,14 +305,15 @@ pub fn read_accounts(
     })
 }
 
-/// Reads subscriber files; `knows_tariff` says which tariff names are known, `account_group` in which group an account is,
-/// `fits` why a subscriber does not fit what is in the data folder.
+/// Reads subscriber files; `knows_tariff` says which tariff names are known, `offer` finds an offer, `account_group` says in
+/// which group an account is, `fits` why a subscriber does not fit what is in the data folder.
 ///
 /// # Errors
 /// Every bad line of every file.
 pub fn read_subscribers(
     files: &[PathBuf],
     knows_tariff: impl Fn(&TariffName) -> bool,
+    offer: impl Fn(&OfferName) -> Option<Arc<OfferVersion>>,
     account_group: impl Fn(AccountId) -> Option<GroupId>,
     fits: impl Fn(&SubscriberRecord) -> Result<(), String>,
 ) -> Result<Vec<SubscriberRecord>, ImportErrors> {
@@ -303,7 +330,22 @@ pub fn read_subscribers(
         if raw.group.is_some_and(|named| named != group.get()) {
             return Err(format!("account {account} is in charging group {group}, not in {}", raw.group.unwrap_or(0)));
         }
-        let tariff = TariffName::new(&raw.tariff);
+        let offers: Vec<OfferName> = raw.offers.iter().map(|name| OfferName::new(name)).collect();
+        let mut of_offers = None;
+        for name in &offers {
+            let offer = offer(name);
+            let offer = offer
+                .ok_or_else(|| format!("offer '{name}' is neither in the catalogue files nor in the data folder"))?;
+            of_offers = of_offers.or(offer.tariff().cloned());
+        }
+        let tariff = match (&raw.tariff, of_offers) {
+            (Some(named), Some(of_offers)) if *named != *of_offers.as_str() => {
+                return Err(format!("tariff: '{named}', but its offers bring '{of_offers}'; leave the tariff out"));
+            }
+            (_, Some(of_offers)) => of_offers,
+            (Some(named), None) => TariffName::new(named),
+            (None, None) => return Err("a subscriber needs a tariff, or an offer that has one".to_owned()),
+        };
         if !knows_tariff(&tariff) {
             return Err(format!("tariff '{tariff}' is neither in the catalogue files nor in the data folder"));
         }
@@ -320,8 +362,9 @@ pub fn read_subscribers(
             return Err("a subscriber needs at least one identifier, e.g. \"imsi-001010000000001\"".to_owned());
         }
         let id = SubscriberId::new(raw.subscriber);
-        let subscriber = Subscriber { id, tenant, account, group, tariff, state: raw.state.into() };
-        let record = SubscriberRecord { subscriber, identifiers };
+        let counters = counters(&raw.counters)?;
+        let subscriber = Subscriber { id, tenant, account, group, tariff, state: raw.state.into(), counters };
+        let record = SubscriberRecord { subscriber, identifiers, offers };
         fits(&record)?;
         Ok(record)
     })
@@ -408,14 +451,10 @@ fn account(raw: &RawAccount) -> Result<Account, String> {
         }
         buckets.push(made);
     }
-    let mut counters: Vec<Counter> = Vec::with_capacity(raw.counters.len());
-    for (number, raw_counter) in raw.counters.iter().enumerate() {
-        let made = counter(raw_counter).map_err(|reason| format!("counters[{number}]: {reason}"))?;
-        if counters.iter().any(|other| other.id == made.id) {
-            return Err(format!("counters[{number}]: the account has two counters '{}'", made.id));
-        }
-        counters.push(made);
-    }
+    let contract = match &raw.cycle {
+        Some(raw) => Some(Box::new(Contract { cycle: Some(cycle(raw)?), ..Contract::default() })),
+        None => None,
+    };
     let id = AccountId::new(raw.account);
     Ok(Account {
         id,
@@ -427,7 +466,7 @@ fn account(raw: &RawAccount) -> Result<Account, String> {
         debt,
         buckets,
         totals: Vec::new(),
-        counters: counters.into(),
+        contract,
         cdrs: CdrTrail::default(),
     })
 }
@@ -441,18 +480,42 @@ fn unit(text: &str) -> Option<Unit> {
     }
 }
 
+fn cycle(raw: &RawCycle) -> Result<Cycle, String> {
+    let zone = Zone::get(&raw.time_zone).map_err(|reason| format!("cycle.time_zone: {reason}"))?;
+    let anchor = parse_instant(&raw.from, &zone).map_err(|reason| format!("cycle.from: {reason}"))?;
+    let period = Period::from_str(&raw.period).map_err(|reason| format!("cycle.period: {reason}"))?;
+    Ok(Cycle { anchor, period, zone })
+}
+
+fn counters(raw: &[RawCounter]) -> Result<Counters, String> {
+    if raw.len() > COUNTERS_MAX {
+        return Err(format!("counters: a subscriber has at most {COUNTERS_MAX}"));
+    }
+    let mut counters: Vec<Counter> = Vec::with_capacity(raw.len());
+    for (number, raw_counter) in raw.iter().enumerate() {
+        let made = counter(raw_counter).map_err(|reason| format!("counters[{number}]: {reason}"))?;
+        if counters.iter().any(|other| other.id == made.id) {
+            return Err(format!("counters[{number}]: the subscriber has two counters '{}'", made.id));
+        }
+        counters.push(made);
+    }
+    Ok(Counters::new(counters))
+}
+
 fn counter(raw: &RawCounter) -> Result<Counter, String> {
     if raw.id.is_empty() || raw.id.len() > 64 {
         return Err("id: a counter's id has 1 to 64 characters".to_owned());
     }
     let unit = unit(&raw.unit)
         .ok_or_else(|| format!("unit: '{}' is no unit of a counter; use second, octet or event", raw.unit))?;
-    let used = catalogue::parse_quantity(&raw.used, unit).map_err(|reason| format!("used: {reason}"))?;
+    let used = parse_quantity(&raw.used, unit).map_err(|reason| format!("used: {reason}"))?;
+    let used_before = raw.used_before.as_ref().map_or(Ok(0), |used| parse_quantity(used, unit));
+    let used_before = used_before.map_err(|reason| format!("used_before: {reason}"))?;
     let (cycle_start, cycle_end) = (Timestamp::from_seconds(raw.cycle_start), Timestamp::from_seconds(raw.cycle_end));
     if cycle_end <= cycle_start {
         return Err("cycle_end: must be later than cycle_start (unix seconds)".to_owned());
     }
-    Ok(Counter { id: CounterId::new(&raw.id), unit, used, cycle_start, cycle_end })
+    Ok(Counter { id: CounterId::new(&raw.id), unit, used, used_before, cycle_start, cycle_end })
 }
 
 fn bucket(raw: &RawBucket, currency: Currency) -> Result<Bucket, String> {
@@ -464,7 +527,7 @@ fn bucket(raw: &RawBucket, currency: Currency) -> Result<Bucket, String> {
         text => {
             let unit = unit(text)
                 .ok_or_else(|| format!("unit: '{text}' is no unit here; use {currency}, second, octet or event"))?;
-            let amount = catalogue::parse_quantity(&raw.amount, unit).map_err(|reason| format!("amount: {reason}"))?;
+            let amount = parse_quantity(&raw.amount, unit).map_err(|reason| format!("amount: {reason}"))?;
             (Holding::Units(unit), i64::try_from(amount).map_err(|_| "amount: too large".to_owned())?)
         }
     };
@@ -479,6 +542,16 @@ fn bucket(raw: &RawBucket, currency: Currency) -> Result<Bucket, String> {
     if valid_to <= valid_from {
         return Err("valid_to: must be later than valid_from (unix seconds)".to_owned());
     }
+    let cost = raw.cost.as_deref().map_or(Ok(Money::ZERO), |cost| money("cost", cost))?;
+    let member_cap = match (&raw.member_cap, holding) {
+        (None, _) => None,
+        (Some(_), Holding::Money) => return Err("member_cap: only seconds, octets and events have one".to_owned()),
+        (Some(cap), Holding::Units(unit)) => {
+            Some(parse_quantity(cap, unit).map_err(|reason| format!("member_cap: {reason}"))?)
+        }
+    };
+    let has_terms = raw.cost.is_some() || member_cap.is_some();
+    let terms = Terms { opened: balance, cost, member_cap, ..Terms::default() };
     Ok(Bucket {
         id: BucketId::new(&raw.id),
         holding,
@@ -489,6 +562,7 @@ fn bucket(raw: &RawBucket, currency: Currency) -> Result<Bucket, String> {
         valid_from,
         valid_to,
         scope: (scope != BucketScope::default()).then(|| Box::new(scope)),
+        terms: has_terms.then(|| Box::new(terms)),
     })
 }
 
@@ -523,11 +597,11 @@ mod tests {
         let tariff = file(
             "tariff: t\nversion: 1\ncurrency: EUX\nprices:\n  - id: data\n    measure: octets\n    rate: 0.02 / MiB\n",
         );
-        let errors = read_tariffs(&[tariff.path().to_owned()], |_| Ok(())).unwrap_err();
+        let errors = read_catalogue(&[tariff.path().to_owned()], |_| Ok(())).unwrap_err();
         let places: Vec<_> = errors.shown.iter().map(|error| (error.line, error.reason.split(':').next())).collect();
         assert_eq!(places, [(3, Some("currency")), (6, Some("prices[0].measure"))], "{errors}");
         let broken = file("tariff: t\nversion: one\n");
-        assert_eq!(read_tariffs(&[broken.path().to_owned()], |_| Ok(())).unwrap_err().shown[0].line, 2);
+        assert_eq!(read_catalogue(&[broken.path().to_owned()], |_| Ok(())).unwrap_err().shown[0].line, 2);
     }
 
     #[test]
@@ -537,7 +611,7 @@ mod tests {
              - name: night\n      spans:\n        - from: \"22:00\"\n          to: \"6\"\nprices:\n  - id: data\n    \
              measure: events\n    rate: \"0.02\"\n    windows:\n      noon: {rate: \"0.01\"}\n",
         );
-        let errors = read_tariffs(&[tariff.path().to_owned()], |_| Ok(())).unwrap_err();
+        let errors = read_catalogue(&[tariff.path().to_owned()], |_| Ok(())).unwrap_err();
         let places: Vec<_> = errors.shown.iter().map(|error| (error.line, error.reason.split(':').next())).collect();
         assert_eq!(
             places,
@@ -560,34 +634,42 @@ mod tests {
         };
         let (one, other) = (version(1, "EUR"), version(2, "USD"));
         let files = [one.path().to_owned(), other.path().to_owned()];
-        let errors = read_tariffs(&files, |_| Ok(())).unwrap_err();
+        let errors = read_catalogue(&files, |_| Ok(())).unwrap_err();
         assert!(errors.to_string().contains("a tariff keeps its currency"), "{errors}");
         let again = version(2, "EUR");
-        assert_eq!(read_tariffs(&[one.path().to_owned(), again.path().to_owned()], |_| Ok(())).unwrap().len(), 2);
+        assert_eq!(read_catalogue(&[one.path().to_owned(), again.path().to_owned()], |_| Ok(())).unwrap().len(), 2);
     }
 
     #[test]
     fn cycle_counters_are_read_and_checked() {
-        let account = |counters: &str| format!(r#"{{"account":1,"currency":"EUR","counters":[{counters}]}}"#);
+        let subscriber = |counters: &str| {
+            let line = format!(
+                r#"{{"subscriber":1,"account":1,"tariff":"start","identifiers":["imsi-262011"],"counters":[{counters}]}}"#
+            );
+            let file = file(&line);
+            let group = |_| Some(GroupId::new(1));
+            read_subscribers(&[file.path().to_owned()], |_| true, |_| None, group, |_| Ok(()))
+        };
         let good = r#"{"id":"voice","unit":"second","used":"42 min","cycle_start":1793491200,"cycle_end":1796083200}"#;
-        let accounts = read_accounts(&[file(&account(good)).path().to_owned()], |_| Ok(())).unwrap();
+        let records = subscriber(good).unwrap();
         let counter = Counter {
             id: CounterId::new("voice"),
             unit: Unit::Second,
             used: 2520,
+            used_before: 0,
             cycle_start: Timestamp::from_seconds(1_793_491_200),
             cycle_end: Timestamp::from_seconds(1_796_083_200),
         };
-        assert_eq!(*accounts[0].counters, [counter]);
+        assert_eq!(records[0].subscriber.counters.as_slice(), [counter]);
         for (counters, reason) in [
-            (format!("{good},{good}"), "counters[1]: the account has two counters 'voice'"),
+            (format!("{good},{good}"), "counters[1]: the subscriber has two counters 'voice'"),
             (good.replace("42 min", "-1"), "counters[0]: used: '-1' is no quantity"),
             (good.replace("second", "EUR"), "counters[0]: unit: 'EUR' is no unit of a counter"),
             (good.replace("1796083200", "1793491200"), "counters[0]: cycle_end: must be later than cycle_start"),
             (good.replace("voice", ""), "counters[0]: id: a counter's id has 1 to 64 characters"),
             (good.replace(r#","cycle_end":1796083200"#, ""), "missing field `cycle_end`"),
         ] {
-            let errors = read_accounts(&[file(&account(&counters)).path().to_owned()], |_| Ok(())).unwrap_err();
+            let errors = subscriber(&counters).unwrap_err();
             assert!(errors.shown[0].reason.starts_with(reason), "{}", errors.shown[0]);
             assert_eq!(errors.shown[0].line, 1);
         }
@@ -629,6 +711,7 @@ mod tests {
         let errors = read_subscribers(
             &[file.path().to_owned()],
             |tariff| tariff.as_str() == "start",
+            |_| None,
             |account| (account.get() == 1).then(|| GroupId::new(1)),
             |_| Ok(()),
         )

@@ -6,7 +6,6 @@
 pub mod app;
 pub mod archive;
 pub mod audit;
-mod canonical;
 pub mod catalogue;
 pub mod charging;
 pub mod cli;

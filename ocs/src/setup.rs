@@ -5,15 +5,18 @@ use std::time::Duration;
 
 use balance_store::records::Owner;
 use rating_engine::account::{Account, Subscriber};
-use rating_engine::command::{Mutation, MutationOutcome};
-use rating_engine::ids::{AccountId, GroupId, Lsn, SubscriberId, TariffName};
+use rating_engine::command::{Mutation, MutationOutcome, Refusal};
+use rating_engine::ids::{AccountId, GroupId, IdempotencyKey, Lsn, OfferName, SubscriberId, TariffName};
+use rating_engine::offer::OfferVersion;
+use rating_engine::shard::Shard;
 use rating_engine::shards::Shards;
 
+use crate::catalogue::Document;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::demo;
 use crate::directory::Directory;
-use crate::import::{SubscriberRecord, TariffRecord, same_currency};
+use crate::import::{DocumentRecord, SubscriberRecord, same_currency};
 use crate::store::{self, Catalogue, Loaded, OpenError, Running, because};
 use crate::telemetry::Telemetry;
 
@@ -25,6 +28,8 @@ const PENDING_OCTETS_MAX: u64 = 8 << 20;
 pub struct Written {
     /// Tariff versions.
     pub tariffs: u64,
+    /// Offer versions.
+    pub offers: u64,
     /// Accounts.
     pub accounts: u64,
     /// Accounts that were there already and were left alone.
@@ -38,9 +43,9 @@ pub struct Written {
 /// # Errors
 /// When the demo catalogue cannot be read.
 pub fn has_demo(loaded: &Loaded, subscribers: u64) -> Result<bool, OpenError> {
-    for source in demo::TARIFFS {
-        let version = crate::catalogue::parse(source).map_err(because("demo tariff"))?;
-        if loaded.store.catalogue.get(version.name(), version.version()).is_none() {
+    for source in demo::CATALOGUE {
+        let document = crate::catalogue::parse(source).map_err(because("demo catalogue"))?;
+        if loaded.store.catalogue.same(&document).is_none() {
             return Ok(false);
         }
     }
@@ -48,9 +53,17 @@ pub fn has_demo(loaded: &Loaded, subscribers: u64) -> Result<bool, OpenError> {
         let (id, tenant) = (record.subscriber.id, record.subscriber.tenant);
         let points = |identifier| loaded.directory.find(tenant, identifier).is_some_and(|(owner, _)| owner == id);
         record.identifiers.iter().all(points)
-            && loaded.shards.with(record.subscriber.group, |shard| shard.subscriber(id) == Some(&record.subscriber))
+            && loaded.shards.with(record.subscriber.group, |shard| {
+                shard.subscriber(id).is_some_and(|there| is_same(there, &record.subscriber))
+            })
     };
     Ok((1..=subscribers).filter_map(demo::subscriber).all(|(_, record)| is_there(&record)))
+}
+
+/// Whether it is what the record says. What it has used is not the record's to say.
+fn is_same(there: &Subscriber, record: &Subscriber) -> bool {
+    let counters = there.counters.clone();
+    *there == Subscriber { counters, ..record.clone() }
 }
 
 /// What is in a data folder, asked before anything is written to it. Every answer is for people.
@@ -69,7 +82,12 @@ impl<'a> There<'a> {
 
     /// Whether there is a tariff of this name.
     pub fn knows_tariff(&self, name: &TariffName) -> bool {
-        self.catalogue.0.lock().keys().any(|(known, _)| known == name)
+        self.catalogue.any(name).is_some()
+    }
+
+    /// The newest version of an offer.
+    pub fn offer(&self, name: &OfferName) -> Option<Arc<OfferVersion>> {
+        self.catalogue.newest_offer(name)
     }
 
     /// The charging group of an account, looked up by its number over all groups.
@@ -85,21 +103,22 @@ impl<'a> There<'a> {
         indices.find_map(|index| self.shards.with_index(index, |shard| shard.subscriber(id).cloned()).0)
     }
 
-    /// Whether a tariff version is there already.
+    /// Whether a version of a tariff or offer is there already.
     ///
     /// # Errors
-    /// When it is there with other content, or other versions of it are in another currency.
-    pub fn has_tariff(&self, record: &TariffRecord) -> Result<bool, String> {
-        let (name, version) = (record.version.name(), record.version.version());
-        match self.catalogue.get(name, version) {
-            Some(there) if there.content_hash() == record.version.content_hash() => Ok(true),
-            Some(_) => Err(format!(
-                "tariff {name} version {version} is there with other content; versions are immutable: raise the number"
-            )),
-            None => {
-                let other = self.catalogue.any(name);
-                other.map_or(Ok(()), |other| same_currency(&other, &record.version)).map(|()| false)
-            }
+    /// When it is there with other content, or other versions of a tariff are in another currency.
+    pub fn has_document(&self, record: &DocumentRecord) -> Result<bool, String> {
+        let document = &record.document;
+        match self.catalogue.same(document) {
+            Some(there) if there.content_hash() == document.content_hash() => Ok(true),
+            Some(_) => Err(format!("{document} is there with other content; versions are immutable: raise the number")),
+            None => match document {
+                Document::Tariff(version) => {
+                    let other = self.catalogue.any(version.name());
+                    other.map_or(Ok(()), |other| same_currency(&other, version)).map(|()| false)
+                }
+                Document::Offer(_) => Ok(false),
+            },
         }
     }
 
@@ -125,7 +144,7 @@ impl<'a> There<'a> {
     /// # Errors
     /// When it is there in another charging group or tenant, or an identifier belongs to another subscriber.
     pub fn has_subscriber(&self, record: &SubscriberRecord) -> Result<bool, String> {
-        let SubscriberRecord { subscriber, identifiers } = record;
+        let SubscriberRecord { subscriber, identifiers, offers } = record;
         let (id, tenant, group) = (subscriber.id, subscriber.tenant, subscriber.group);
         let mut points = true;
         for identifier in identifiers {
@@ -146,7 +165,12 @@ impl<'a> There<'a> {
                 there.account, there.group, there.tenant, subscriber.account
             ));
         }
-        Ok(points && there == *subscriber)
+        let holds = |offer: &OfferName| {
+            self.shards.with(group, |shard| {
+                shard.account(subscriber.account).is_some_and(|account| account.has_bought(offer, id))
+            })
+        };
+        Ok(points && is_same(&there, subscriber) && offers.iter().all(holds))
     }
 }
 
@@ -182,20 +206,23 @@ impl Filling {
         There { catalogue: &self.running.store.catalogue, shards: &charging.shards, directory: &charging.directory }
     }
 
-    /// Publishes a tariff version.
+    /// Publishes a version of a tariff or offer.
     ///
     /// # Errors
     /// When a version of this name and number is there with other content.
-    pub fn tariff(&mut self, record: &TariffRecord) -> Result<(), OpenError> {
-        if self.there().has_tariff(record).map_err(OpenError)? {
+    pub fn document(&mut self, record: &DocumentRecord) -> Result<(), OpenError> {
+        if self.there().has_document(record).map_err(OpenError)? {
             return Ok(());
         }
-        let (name, version) = (record.version.name(), record.version.version());
+        let (name, version) = (TariffName::new(&record.document.kept_as()), record.document.version());
         let charging = &self.running.charging;
-        self.running.store.edge.publish(&charging.journal, self.clock.now(), name, version, &record.source);
-        self.running.store.catalogue.insert(record.version.clone());
+        self.running.store.edge.publish(&charging.journal, self.clock.now(), &name, version, &record.source);
+        self.running.store.catalogue.insert(record.document.clone());
         charging.tariffs.store(Arc::new(self.running.store.catalogue.tariffs()));
-        self.written.tariffs += 1;
+        match record.document {
+            Document::Tariff(_) => self.written.tariffs += 1,
+            Document::Offer(_) => self.written.offers += 1,
+        }
         Ok(())
     }
 
@@ -231,8 +258,9 @@ impl Filling {
         if self.there().has_subscriber(&record).map_err(OpenError)? {
             return Ok(());
         }
-        let SubscriberRecord { subscriber, identifiers } = record;
+        let SubscriberRecord { subscriber, identifiers, offers } = record;
         let (id, tenant, owner) = (subscriber.id, subscriber.tenant, Owner::of(&subscriber));
+        let account = subscriber.account;
         let charging = &self.running.charging;
         let now = self.clock.now();
         let done = charging.mutate(owner.group, Mutation::PutSubscriber(subscriber), now);
@@ -245,8 +273,37 @@ impl Filling {
                 charging.directory.point(tenant, identifier, (owner.subscriber, owner.group));
             }
         }
+        for offer in offers {
+            self.buy(owner, account, &offer)?;
+        }
         self.written.subscribers += 1;
         Ok(())
+    }
+
+    /// Buys an offer for a subscriber that never had it.
+    fn buy(&self, owner: Owner, account: AccountId, offer: &OfferName) -> Result<(), OpenError> {
+        let charging = &self.running.charging;
+        let (id, group) = (owner.subscriber, owner.group);
+        let bought = |shard: &mut Shard| shard.account(account).is_some_and(|account| account.has_bought(offer, id));
+        if charging.shards.with(group, bought) {
+            return Ok(());
+        }
+        let buy = Mutation::Buy {
+            account,
+            subscriber: id,
+            offer: offer.clone(),
+            version: None,
+            key: IdempotencyKey::new(&format!("import {id} {offer}")),
+            digest: 0,
+            reason: "import".into(),
+        };
+        match &*charging.mutate(group, buy, self.clock.now()).outcome {
+            MutationOutcome::Done { .. } => Ok(()),
+            MutationOutcome::Refused(Refusal::CreditLimitReached) => Err(OpenError(format!(
+                "subscriber {id}: account {account} cannot pay the fee of offer {offer}; pay into it or leave the offer out"
+            ))),
+            MutationOutcome::Refused(refusal) => Err(OpenError(format!("subscriber {id}, offer {offer}: {refusal:?}"))),
+        }
     }
 
     /// Fills a folder with demo data.
@@ -254,9 +311,9 @@ impl Filling {
     /// # Errors
     /// When it cannot be written.
     pub fn demo(&mut self, subscribers: u64, mut progress: impl FnMut(u64)) -> Result<(), OpenError> {
-        for source in demo::TARIFFS {
-            let version = crate::catalogue::parse(source).map_err(because("demo tariff"))?;
-            self.tariff(&TariffRecord { version, source: source.into() })?;
+        for source in demo::CATALOGUE {
+            let document = crate::catalogue::parse(source).map_err(because("demo catalogue"))?;
+            self.document(&DocumentRecord { document, source: source.into() })?;
         }
         for number in 1..=subscribers {
             if let Some((account, subscriber)) = demo::subscriber(number) {

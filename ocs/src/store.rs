@@ -18,7 +18,8 @@ use balance_store::{
 };
 use parking_lot::Mutex;
 use rating_engine::command::EntityKey;
-use rating_engine::ids::{GroupId, Lsn, SessionId, TariffName};
+use rating_engine::ids::{GroupId, Lsn, OfferName, SessionId, TariffName};
+use rating_engine::offer::OfferVersion;
 use rating_engine::session::{Phase, Session};
 use rating_engine::shard::Image;
 use rating_engine::shards::Shards;
@@ -27,6 +28,7 @@ use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
 
 use crate::archive::{self, Archive};
+use crate::catalogue::Document;
 use crate::charging::Charging;
 use crate::clock::Clock;
 use crate::config::{self, Config};
@@ -74,32 +76,61 @@ pub(crate) fn because<E: std::fmt::Display>(doing: &str) -> impl Fn(E) -> OpenEr
     move |error| OpenError(format!("{doing}: {error}"))
 }
 
-/// All tariff versions that are known, by name and number.
+/// All versions of tariffs and offers that are known, by name and number.
 #[derive(Debug, Default)]
-pub struct Catalogue(pub Mutex<BTreeMap<(TariffName, u32), Arc<TariffVersion>>>);
+pub struct Catalogue {
+    tariffs: Mutex<BTreeMap<(TariffName, u32), Arc<TariffVersion>>>,
+    offers: Mutex<BTreeMap<(OfferName, u32), Arc<OfferVersion>>>,
+}
 
 impl Catalogue {
-    /// A version.
+    /// A version of a tariff.
     pub fn get(&self, name: &TariffName, version: u32) -> Option<Arc<TariffVersion>> {
-        self.0.lock().get(&(name.clone(), version)).cloned()
+        self.tariffs.lock().get(&(name.clone(), version)).cloned()
     }
 
     /// Any version of a tariff.
     pub fn any(&self, name: &TariffName) -> Option<Arc<TariffVersion>> {
-        let versions = self.0.lock();
+        let versions = self.tariffs.lock();
         let (_, version) = versions.range((name.clone(), 0)..=(name.clone(), u32::MAX)).next()?;
         Some(version.clone())
     }
 
+    /// The newest version of an offer.
+    pub fn newest_offer(&self, name: &OfferName) -> Option<Arc<OfferVersion>> {
+        let versions = self.offers.lock();
+        let (_, version) = versions.range((name.clone(), 0)..=(name.clone(), u32::MAX)).next_back()?;
+        Some(version.clone())
+    }
+
+    /// The document of the same kind, name and number.
+    pub fn same(&self, document: &Document) -> Option<Document> {
+        match document {
+            Document::Tariff(version) => self.get(version.name(), version.version()).map(Document::Tariff),
+            Document::Offer(version) => {
+                let key = (version.name().clone(), version.version());
+                self.offers.lock().get(&key).cloned().map(Document::Offer)
+            }
+        }
+    }
+
     /// Adds a version.
-    pub fn insert(&self, version: Arc<TariffVersion>) {
-        self.0.lock().insert((version.name().clone(), version.version()), version);
+    pub fn insert(&self, document: Document) {
+        match document {
+            Document::Tariff(version) => {
+                self.tariffs.lock().insert((version.name().clone(), version.version()), version);
+            }
+            Document::Offer(version) => {
+                self.offers.lock().insert((version.name().clone(), version.version()), version);
+            }
+        }
     }
 
     /// All of them in time.
     pub fn tariffs(&self) -> Tariffs {
         let mut tariffs = Tariffs::default();
-        self.0.lock().values().for_each(|version| tariffs.insert(version.clone()));
+        self.tariffs.lock().values().for_each(|version| tariffs.insert(version.clone()));
+        self.offers.lock().values().for_each(|version| tariffs.insert_offer(version.clone()));
         tariffs
     }
 }
@@ -114,7 +145,7 @@ pub struct Store {
     pub state: Arc<dyn StateStore>,
     /// The CDRs behind the log.
     pub cdrs: Arc<CdrStore>,
-    /// Tariffs.
+    /// Tariffs and offers.
     pub catalogue: Arc<Catalogue>,
     /// Records that belong to no shard.
     pub edge: Arc<Edge>,
@@ -389,11 +420,12 @@ fn load_catalogue(
         state
             .load(Family::Catalogue, &range, &mut |key, value| {
                 found.records += 1;
-                let taken =
-                    records::decode_document(value).map_err(because("a stored tariff")).and_then(|(source, lsn)| {
+                let taken = records::decode_document(value).map_err(because("a stored tariff or offer")).and_then(
+                    |(source, lsn)| {
                         note(&mut highest, lsn, Family::Catalogue, key);
                         take_document(catalogue, source)
-                    });
+                    },
+                );
                 if let Err(error) = taken {
                     bad.get_or_insert(error);
                 }
@@ -404,9 +436,8 @@ fn load_catalogue(
 }
 
 pub(crate) fn take_document(catalogue: &Catalogue, source: &[u8]) -> Result<(), OpenError> {
-    let text = std::str::from_utf8(source).map_err(because("a stored tariff"))?;
-    let version = crate::catalogue::parse(text).map_err(because("a stored tariff"))?;
-    catalogue.insert(version);
+    let text = std::str::from_utf8(source).map_err(because("a stored tariff or offer"))?;
+    catalogue.insert(crate::catalogue::parse(text).map_err(because("a stored tariff or offer"))?);
     Ok(())
 }
 

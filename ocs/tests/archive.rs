@@ -68,6 +68,7 @@ fn top_up(number: u64) -> Mutation {
         valid_from: Timestamp::default(),
         valid_to: Timestamp::NEVER,
         scope: None,
+        terms: None,
     };
     Mutation::TopUp {
         account: AccountId::new(number),

@@ -493,7 +493,7 @@ fn sessions_that_were_heard_of_since_are_put_off_a_few_at_a_time() {
     }
     let mut calls = 0;
     charging.shards.with(group, |shard| {
-        while let Some(effects) = shard.expire(deadline) {
+        while let Some(effects) = shard.expire(&charging.tariffs.load(), deadline) {
             assert!(effects.writes.is_empty());
             calls += 1;
         }

@@ -93,6 +93,7 @@ fn top_up(charging: &Charging, number: u64, account: u64, now: Timestamp) -> Lsn
         valid_from: Timestamp::default(),
         valid_to: Timestamp::NEVER,
         scope: None,
+        terms: None,
     };
     let mut random = number;
     let noise = (0..90).map(|_| {

@@ -134,14 +134,14 @@ proptest! {
         quantity in any::<u64>(),
     ) {
         let text = damaged(document, &damages);
-        match catalogue::parse(&text) {
+        match catalogue::parse_tariff(&text) {
             Err(CatalogueError::Syntax { reason, .. }) => prop_assert!(!reason.is_empty()),
             Err(CatalogueError::Problems(problems)) => {
                 prop_assert!(!problems.is_empty());
                 prop_assert!(problems.iter().all(|problem| !problem.path.is_empty() && !problem.reason.is_empty()));
             }
             Ok(tariff) => {
-                let again = catalogue::parse(&text).unwrap();
+                let again = catalogue::parse_tariff(&text).unwrap();
                 prop_assert_eq!(again.content_hash(), tariff.content_hash());
                 let WindowAt { window, until } = tariff.window_at(Timestamp::from_millis(instant));
                 prop_assert!(until > Timestamp::from_millis(instant) || instant == i64::MAX);
@@ -175,6 +175,6 @@ proptest! {
 #[test]
 fn whole_documents_are_read() {
     for document in 0..DOCUMENTS.len() {
-        catalogue::parse(&damaged(document, &[])).unwrap();
+        catalogue::parse_tariff(&damaged(document, &[])).unwrap();
     }
 }

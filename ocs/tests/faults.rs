@@ -367,6 +367,7 @@ impl TopUp {
             valid_from: Timestamp::default(),
             valid_to: Timestamp::NEVER,
             scope: None,
+            terms: None,
         };
         Mutation::TopUp {
             account: AccountId::new(self.account),
@@ -684,7 +685,7 @@ impl Client {
     fn publish(&mut self, process: &Process, now: Timestamp) {
         let version = u32::try_from(self.serial()).unwrap();
         let name = format!("campaign-{}", self.number);
-        let source = demo::TARIFFS[0].replace("tariff: start-payg", &format!("tariff: {name}"));
+        let source = demo::CATALOGUE[0].replace("tariff: start-payg", &format!("tariff: {name}"));
         let mut source = source.replace("version: 1\n", &format!("version: {version}\n"));
         for _ in 0..self.random.below(1500) {
             source.push_str(&format!("# {:016x}{:016x}\n", self.random.next(), self.random.next()));

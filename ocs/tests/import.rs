@@ -17,7 +17,7 @@ impl Desk {
         let subscribers = desk
             .file("subscribers", &[subscriber(1, 1, "imsi-262019000000001"), subscriber(2, 2, "imsi-262019000000002")]);
         let tariff = Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/start-payg.yaml");
-        let done = desk.import(&[("--tariffs", &tariff), ("--accounts", &accounts), ("--subscribers", &subscribers)]);
+        let done = desk.import(&[("--catalogue", &tariff), ("--accounts", &accounts), ("--subscribers", &subscribers)]);
         assert!(done.status.success(), "{}", said(&done));
         desk
     }
@@ -98,7 +98,7 @@ fn nothing_is_half_imported() {
     let source = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("demo/start-payg.yaml")).unwrap();
     let other = desk.folder.path().join("other.yaml");
     std::fs::write(&other, source.replace("0.09", "0.19")).unwrap();
-    desk.refused(&[("--accounts", &accounts), ("--tariffs", &other)], &["other.yaml", "raise the number"]);
+    desk.refused(&[("--accounts", &accounts), ("--catalogue", &other)], &["other.yaml", "raise the number"]);
 }
 
 #[test]

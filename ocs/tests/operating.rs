@@ -41,7 +41,7 @@ fn metrics(server: &Server) -> String {
 fn the_documented_examples_are_imported_shown_and_charged_by_a_clock_that_never_goes_back() {
     let mut server = Server::new(1, &["--clock", "manual"]);
     let mut import = Command::new(PROGRAM);
-    import.args(["import", "--data"]).arg(server.data()).arg("--tariffs").arg(example("tariff.yaml"));
+    import.args(["import", "--data"]).arg(server.data()).arg("--catalogue").arg(example("tariff.yaml"));
     import.arg("--accounts").arg(example("accounts.jsonl")).arg("--subscribers").arg(example("subscribers.jsonl"));
     let imported = text(&import.output().unwrap());
     assert!(imported.starts_with("imported 1 tariffs, 2 accounts (0 were there), 2 subscribers"), "{imported}");

@@ -10,12 +10,21 @@
 
 use smallvec::SmallVec;
 
+use crate::calendar::Zone;
 use crate::cdr::{Movement, Movements, Payer};
-use crate::ids::{AccountId, BucketId, CdrPosition, CounterId, GroupId, RatingGroup, ServiceId, TenantId};
+use crate::ids::{
+    AccountId, BucketId, CdrPosition, CounterId, GroupId, OfferName, RatingGroup, ServiceId, SubscriberId, TenantId,
+};
 use crate::money::{Currency, Money};
+use crate::period::Cycle;
+use crate::session::EVENT_KEPT_SECONDS;
 use crate::tariff::{Service, ServiceKey};
 use crate::time::Timestamp;
 use crate::units::Unit;
+
+/// How long after the end of its validity what is left in a bucket lapses, seconds: what was used before may be reported
+/// until then.
+pub const LAPSE_GRACE_SECONDS: i64 = 3600;
 
 /// What a bucket holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -76,9 +85,45 @@ pub struct Bucket {
     pub valid_to: Timestamp,
     /// What it pays for; `None` for anything.
     pub scope: Option<Box<BucketScope>>,
+    /// How it came to be, where an offer opened it or more is known of it.
+    pub terms: Option<Box<Terms>>,
+}
+
+/// How a bucket came to be, and what follows from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Terms {
+    /// The subscription that opened it; 0 for none.
+    pub subscription: u32,
+    /// What was in it when it was opened, in its unit.
+    pub opened: i64,
+    /// What was paid for that, in the account's currency: its cost basis.
+    pub cost: Money,
+    /// How often it has rolled over.
+    pub rolled: u8,
+    /// The most that one subscriber may use of it.
+    pub member_cap: Option<u64>,
 }
 
 impl Bucket {
+    /// What was paid for the `delta` that comes to (or, below 0, goes from) it: of all units the whole cost, of some the
+    /// share, rounded down on what was used so far. Paid money is what it is; what was granted cost nothing.
+    pub fn cost_of(&self, delta: i64) -> Money {
+        match (self.origin, self.holding, &self.terms) {
+            (Origin::Granted, ..) | (_, Holding::Units(_), None) => Money::ZERO,
+            (Origin::Paid, Holding::Money, _) => Money::from_micros(delta),
+            (Origin::Paid, Holding::Units(_), Some(terms)) => {
+                let left = |balance: i64| {
+                    let opened = i128::from(terms.opened.max(1));
+                    let balance = i128::from(balance).clamp(0, opened);
+                    let used = i128::from(terms.cost.micros()) * (opened - balance) / opened;
+                    terms.cost.micros().saturating_sub(i64::try_from(used).unwrap_or(i64::MAX))
+                };
+                let after = left(self.balance.saturating_add(delta));
+                Money::from_micros(after.saturating_sub(left(self.balance)))
+            }
+        }
+    }
+
     fn available(&self) -> i64 {
         self.balance.saturating_sub(self.reserved)
     }
@@ -88,6 +133,29 @@ impl Bucket {
         self.valid_from <= purpose.at && purpose.at < self.valid_to && self.serves(purpose)
     }
 
+    /// When something is to be done after its validity: what is left lapses, and later one that an offer opened is forgotten.
+    pub fn ends_at(&self) -> Option<Timestamp> {
+        let by_offer = self.terms.as_ref().is_some_and(|terms| terms.subscription != 0);
+        match self.balance > 0 {
+            _ if self.valid_to == Timestamp::NEVER => None,
+            true => Some(self.valid_to.plus_seconds(LAPSE_GRACE_SECONDS)),
+            false => by_offer.then(|| self.valid_to.plus_seconds(LAPSE_GRACE_SECONDS + EVENT_KEPT_SECONDS)),
+        }
+    }
+
+    fn member_cap(&self) -> Option<u64> {
+        self.terms.as_ref().and_then(|terms| terms.member_cap)
+    }
+
+    /// Units that the subscriber of these counters may still take of it.
+    fn free_for(&self, counters: &Counters, at: Timestamp) -> u64 {
+        let free = u64::try_from(self.available()).unwrap_or(0);
+        match self.member_cap() {
+            None => free,
+            Some(cap) => free.min(cap.saturating_sub(counters.used(&CounterId::new(self.id.as_str()), at))),
+        }
+    }
+
     fn serves(&self, purpose: &Purpose<'_>) -> bool {
         self.scope.as_ref().is_none_or(|scope| scope.serves(purpose.service, purpose.key))
     }
@@ -95,6 +163,16 @@ impl Bucket {
     /// The order of R17 within one kind.
     fn rank(&self) -> (u16, Timestamp, &BucketId) {
         (self.priority, self.valid_to, &self.id)
+    }
+}
+
+/// An offer's fee is of no service: only what pays for anything pays it.
+const NO_SERVICE: Service = Service::Other(0);
+
+impl<'a> Purpose<'a> {
+    /// An offer's fee, which has no `key`.
+    pub const fn fee(key: &'a ServiceKey, at: Timestamp) -> Self {
+        Self { service: NO_SERVICE, key, at }
     }
 }
 
@@ -175,19 +253,181 @@ pub struct Total {
     pub amount: i64,
 }
 
-/// How much of something was used so far in an accounting cycle: what tiers of scope 'cycle' and fair use start from (R09).
+/// How much of something a subscriber used so far in a cycle: what tiers of scope 'cycle' and fair use start from (R09).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Counter {
-    /// Unique in the account.
+    /// Unique among the subscriber's.
     pub id: CounterId,
     /// What it counts.
     pub unit: Unit,
     /// Used since the cycle began, in units.
     pub used: u64,
+    /// Used in all of the cycle before, for what is reported late.
+    pub used_before: u64,
     /// First instant of the cycle.
     pub cycle_start: Timestamp,
     /// First instant after the cycle.
     pub cycle_end: Timestamp,
+}
+
+/// Counters of one subscriber; what would need more of them is not counted, and priced as if nothing had been used.
+pub const COUNTERS_MAX: usize = 64;
+
+/// A subscriber's counters; most have none.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counters(Vec<Counter>);
+
+impl Counters {
+    /// Takes them as they are.
+    pub fn new(counters: Vec<Counter>) -> Self {
+        Self(counters)
+    }
+
+    /// All of them.
+    pub fn as_slice(&self) -> &[Counter] {
+        &self.0
+    }
+
+    /// Used of `id` in the cycle that `at` is in: what is later than the cycle counted begins at 0, what is earlier counts
+    /// on in the one before.
+    pub fn used(&self, id: &CounterId, at: Timestamp) -> u64 {
+        match self.0.iter().find(|counter| counter.id == *id) {
+            Some(counter) if at >= counter.cycle_end => 0,
+            Some(counter) if at < counter.cycle_start => counter.used_before,
+            Some(counter) => counter.used,
+            None => 0,
+        }
+    }
+
+    /// Counts `more` units that were used at `at`; `cycle` is the one that `at` is in, its first instant and the first after.
+    pub fn count(&mut self, id: &CounterId, unit: Unit, more: u64, at: Timestamp, cycle: (Timestamp, Timestamp)) {
+        let place = self.0.iter().position(|counter| counter.id == *id);
+        let place = match place {
+            Some(place) => place,
+            None if self.0.len() >= COUNTERS_MAX => return,
+            None => {
+                let (cycle_start, cycle_end) = cycle;
+                self.0.push(Counter { id: id.clone(), unit, used: 0, used_before: 0, cycle_start, cycle_end });
+                self.0.len() - 1
+            }
+        };
+        let Some(counter) = self.0.get_mut(place) else { return };
+        if at >= counter.cycle_end {
+            let (cycle_start, cycle_end) = cycle;
+            counter.used_before = if counter.cycle_end == cycle_start { counter.used } else { 0 };
+            (counter.used, counter.cycle_start, counter.cycle_end) = (0, cycle_start, cycle_end);
+        }
+        let counted = if at < counter.cycle_start { &mut counter.used_before } else { &mut counter.used };
+        *counted = counted.saturating_add(more);
+    }
+}
+
+/// What a subscriber's usage is charged to: all that a charge changes.
+#[derive(Debug)]
+pub struct Means<'a> {
+    /// The account that pays.
+    pub account: &'a mut Account,
+    /// What the subscriber has used.
+    pub counters: &'a mut Counters,
+}
+
+impl Means<'_> {
+    /// Units of `unit` free for `purpose`, bucket by bucket in order (R17), each with its number in that order; of a
+    /// shared bucket at most what its member cap leaves the subscriber.
+    pub fn units_available<'a>(&'a self, unit: Unit, purpose: Purpose<'a>) -> impl Iterator<Item = (usize, u64)> {
+        let counters = &*self.counters;
+        self.account
+            .buckets
+            .iter()
+            .enumerate()
+            .filter(move |(_, bucket)| bucket.holding == Holding::Units(unit) && bucket.pays(&purpose))
+            .map(move |(number, bucket)| (number, bucket.free_for(counters, purpose.at)))
+            .filter(|(_, free)| *free > 0)
+    }
+
+    /// Takes up to `quantity` units in order and says from where; what no bucket had is not taken.
+    pub fn take_units(&mut self, unit: Unit, quantity: u64, purpose: Purpose<'_>) -> Movements {
+        let Self { account, counters } = self;
+        let mut left = quantity;
+        let mut movements = Movements::new();
+        for bucket in &mut account.buckets {
+            if left == 0 {
+                break;
+            }
+            if bucket.holding != Holding::Units(unit) || !bucket.pays(&purpose) {
+                continue;
+            }
+            let taken = bucket.free_for(counters, purpose.at).min(left);
+            let Ok(delta) = i64::try_from(taken) else { continue };
+            if taken > 0 {
+                movements.push(Movement::of_bucket(bucket, -delta));
+                bucket.balance -= delta;
+                left -= taken;
+                if bucket.member_cap().is_some() {
+                    let validity = (bucket.valid_from, bucket.valid_to);
+                    counters.count(&CounterId::new(bucket.id.as_str()), unit, taken, purpose.at, validity);
+                }
+            }
+        }
+        for movement in &movements {
+            count(&mut account.totals, movement.holding, Flow::Debit, movement.delta.saturating_neg());
+        }
+        movements
+    }
+
+    /// The cycle that `at` is in, where nothing else says the months of the calendar in `zone`.
+    pub fn cycle(&self, at: Timestamp, zone: &Zone) -> (Timestamp, Timestamp) {
+        match self.account.contract.as_ref().and_then(|contract| contract.cycle.as_ref()) {
+            Some(cycle) => cycle.at(at),
+            None => Cycle::calendar_months(zone).at(at),
+        }
+    }
+}
+
+/// What an account has agreed to: the offers it holds, and its billing cycle.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contract {
+    /// Its billing cycle; `None` for the months of the calendar.
+    pub cycle: Option<Cycle>,
+    /// Offers it holds, in the order of their purchase.
+    pub subscriptions: Vec<Subscription>,
+    /// The number of the newest subscription that there was.
+    pub last_number: u32,
+}
+
+/// An offer that an account holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// Unique in the account, also among those that ended.
+    pub number: u32,
+    /// The offer.
+    pub offer: OfferName,
+    /// Its version.
+    pub version: u32,
+    /// For whom it was bought.
+    pub subscriber: SubscriberId,
+    /// The number of the cycle it is in, from 0.
+    pub cycle: u32,
+    /// From where its cycles are counted, and which cycle began there.
+    pub anchor: (Timestamp, u32),
+    /// First instant of the cycle.
+    pub cycle_start: Timestamp,
+    /// First instant after it; [`Timestamp::NEVER`] where it does not end.
+    pub cycle_end: Timestamp,
+    /// What happens at its end.
+    pub state: SubscriptionState,
+}
+
+/// What happens at the end of a subscription's cycle.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SubscriptionState {
+    /// Another one follows, if the offer renews.
+    #[default]
+    Active,
+    /// It ends.
+    Cancelled,
+    /// The fee of the next cycle could not be paid: it begins when it can.
+    Unpaid,
 }
 
 /// Where an account's CDRs are: a walk back from the newest.
@@ -220,8 +460,8 @@ pub struct Account {
     pub buckets: Vec<Bucket>,
     /// Running totals, ordered by (holding, flow).
     pub totals: Vec<Total>,
-    /// Its cycle counters; most accounts have none.
-    pub counters: Box<[Counter]>,
+    /// What it has agreed to; most accounts without offers have none.
+    pub contract: Option<Box<Contract>>,
     /// Its CDRs.
     pub cdrs: CdrTrail,
 }
@@ -287,17 +527,6 @@ impl Account {
             let kind = |bucket: &Bucket| bucket.holding == Holding::Money;
             kind(a).cmp(&kind(b)).then_with(|| a.rank().cmp(&b.rank()))
         });
-    }
-
-    /// Units of `unit` free for `purpose`, bucket by bucket in order (R17), each with its number in that order.
-    pub fn units_available<'a>(&'a self, unit: Unit, purpose: Purpose<'a>) -> impl Iterator<Item = (usize, u64)> {
-        self.buckets
-            .iter()
-            .enumerate()
-            .filter(move |(_, bucket)| bucket.holding == Holding::Units(unit) && bucket.pays(&purpose))
-            .filter_map(|(number, bucket)| {
-                u64::try_from(bucket.available()).ok().filter(|free| *free > 0).map(|free| (number, free))
-            })
     }
 
     /// When the next bucket of money or `unit` begins to pay for `purpose`.
@@ -412,30 +641,6 @@ impl Account {
         if let Some(credit) = &mut self.credit {
             credit.reserved = credit.reserved.saturating_sub(reservation.credit);
         }
-    }
-
-    /// Takes up to `quantity` units in order and says from where; what no bucket had is not taken.
-    pub fn take_units(&mut self, unit: Unit, quantity: u64, purpose: Purpose<'_>) -> Movements {
-        let mut left = i64::try_from(quantity).unwrap_or(i64::MAX);
-        let mut movements = Movements::new();
-        for bucket in &mut self.buckets {
-            if left == 0 {
-                break;
-            }
-            if bucket.holding != Holding::Units(unit) || !bucket.pays(&purpose) {
-                continue;
-            }
-            let taken = bucket.available().min(left);
-            if taken > 0 {
-                movements.push(Movement::of_bucket(bucket, -taken));
-                bucket.balance -= taken;
-                left -= taken;
-            }
-        }
-        for movement in &movements {
-            count(&mut self.totals, movement.holding, Flow::Debit, movement.delta.saturating_neg());
-        }
-        movements
     }
 
     /// Debits `amount` (not negative) in order, overuse included (R23): what is free in each purse first, leaving what
@@ -597,6 +802,54 @@ impl Account {
         Some(movements)
     }
 
+    /// Adds a bucket that is empty, and puts into it what it was opened with; `None`, and nothing changed, when its id is
+    /// taken or a total would not fit.
+    pub fn open_bucket(&mut self, bucket: Bucket, amount: i64) -> Option<Movement> {
+        if self.bucket(&bucket.id).is_some() {
+            return None;
+        }
+        self.countable(bucket.holding, Flow::Grant, amount)?;
+        let mut bucket = Bucket { balance: 0, reserved: 0, ..bucket };
+        let movement = Movement::of_bucket(&bucket, amount);
+        bucket.balance = amount;
+        count(&mut self.totals, bucket.holding, Flow::Grant, amount);
+        self.buckets.push(bucket);
+        self.sort_buckets();
+        Some(movement)
+    }
+
+    /// Takes `amount` of what no session holds out of a bucket, for good; `None` when there is nothing to take.
+    pub fn lapse(&mut self, id: &BucketId, amount: i64) -> Option<Movement> {
+        let bucket = self.bucket_mut(id)?;
+        let amount = amount.min(bucket.available());
+        if amount <= 0 {
+            return None;
+        }
+        let movement = Movement::of_bucket(bucket, -amount);
+        bucket.balance -= amount;
+        let holding = bucket.holding;
+        count(&mut self.totals, holding, Flow::Expiry, amount);
+        Some(movement)
+    }
+
+    /// Whether it holds an offer for this subscriber, whatever its state.
+    pub fn has_bought(&self, offer: &OfferName, subscriber: SubscriberId) -> bool {
+        let mut held = self.contract.iter().flat_map(|contract| &contract.subscriptions);
+        held.any(|held| held.offer == *offer && held.subscriber == subscriber)
+    }
+
+    /// Whether it holds an offer for this subscriber that is in a cycle at `at`.
+    pub fn holds(&self, offer: &OfferName, subscriber: SubscriberId, at: Timestamp) -> bool {
+        let mut held = self.contract.iter().flat_map(|contract| &contract.subscriptions);
+        held.any(|held| {
+            held.offer == *offer
+                && held.subscriber == subscriber
+                && held.cycle_start <= at
+                && at < held.cycle_end
+                && held.state != SubscriptionState::Unpaid
+        })
+    }
+
     /// Writes the opening totals of a new account from what it holds; `None` when a sum does not fit.
     pub fn open_totals(&mut self) -> Option<()> {
         self.totals.clear();
@@ -682,7 +935,7 @@ fn count(totals: &mut Vec<Total>, holding: Holding, flow: Flow, amount: i64) {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subscriber {
     /// Internal id; CDRs name the subscriber by it.
-    pub id: crate::ids::SubscriberId,
+    pub id: SubscriberId,
     /// The tenant.
     pub tenant: TenantId,
     /// The account that pays.
@@ -693,4 +946,6 @@ pub struct Subscriber {
     pub tariff: crate::ids::TariffName,
     /// Whether it may use anything.
     pub state: AccountState,
+    /// What it used so far in its cycles.
+    pub counters: Counters,
 }

@@ -89,6 +89,11 @@ impl Zone {
         Ok(Self(Arc::new(ZoneData { name, zone, first, changes: changes.into() })))
     }
 
+    /// The zone whose wall clock shows UTC.
+    pub fn utc() -> Self {
+        Self(Arc::new(ZoneData { name: "UTC".into(), zone: TimeZone::UTC, first: 0, changes: Box::default() }))
+    }
+
     /// Its IANA name.
     pub fn name(&self) -> &str {
         &self.0.name

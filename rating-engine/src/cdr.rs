@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::account::{Account, Bucket, Credit, Holding, Origin};
+use crate::account::{Account, Bucket, Credit, Flow, Holding, Origin};
 use crate::calendar::WindowId;
 use crate::context::Context;
 use crate::ids::{AccountId, BucketId, CdrPosition, IdempotencyKey, PriceId, SessionId, SubscriberId, TenantId};
 use crate::money::{Currency, Exact, Money};
-use crate::tariff::{ServiceKey, TariffVersion};
+use crate::offer::OfferVersion;
+use crate::tariff::{FinanceCodes, ServiceKey, TariffVersion};
 use crate::time::Timestamp;
 use crate::units::{Measure, Units};
 
@@ -33,6 +34,29 @@ pub enum CdrKind {
     Suspense,
     /// A session that ended without a last report: nothing debited.
     Lapse,
+    /// An offer's fee for a cycle.
+    Recurring,
+    /// An offer's fee that is due once.
+    OneTime,
+    /// What an offer opened.
+    Allowance,
+    /// What lapsed at the end of its validity.
+    Expiry,
+}
+
+impl CdrKind {
+    /// Which running total a movement of such a CDR counts in.
+    pub const fn flow(self, movement: &Movement) -> Flow {
+        match (self, movement.origin) {
+            // A bucket that had ended lapses before it is topped up.
+            (Self::TopUp, _) if movement.delta < 0 => Flow::Expiry,
+            (Self::TopUp, Origin::Paid) => Flow::TopUp,
+            (Self::TopUp, Origin::Granted) | (Self::Allowance, _) => Flow::Grant,
+            (Self::Refund, _) => Flow::Refund,
+            (Self::Expiry, _) => Flow::Expiry,
+            (Self::Usage | Self::Suspense | Self::Lapse | Self::Recurring | Self::OneTime, _) => Flow::Debit,
+        }
+    }
 }
 
 /// Who paid one part.
@@ -59,6 +83,8 @@ pub struct Movement {
     pub before: i64,
     /// The change, negative when it was taken.
     pub delta: i64,
+    /// What was paid for it, with its sign: what a paid bucket's units cost, money as it is; 0 for what was granted.
+    pub cost: Money,
 }
 
 /// What one charge moved: mostly one bucket, or the rest of one and then another.
@@ -73,19 +99,22 @@ impl Movement {
             origin: bucket.origin,
             before: bucket.balance,
             delta,
+            cost: bucket.cost_of(delta),
         }
     }
 
     /// A change of a credit line that has not happened yet.
     pub fn of_credit(credit: &Credit, delta: i64) -> Self {
         let before = credit.spent.micros().saturating_neg();
-        Self { payer: Payer::Credit, holding: Holding::Money, origin: Origin::Paid, before, delta }
+        let cost = Money::from_micros(delta);
+        Self { payer: Payer::Credit, holding: Holding::Money, origin: Origin::Paid, before, delta, cost }
     }
 
     /// A change of what is owed that has not happened yet.
     pub fn of_debt(debt: Money, delta: i64) -> Self {
         let before = debt.micros().saturating_neg();
-        Self { payer: Payer::Debt, holding: Holding::Money, origin: Origin::Paid, before, delta }
+        let cost = Money::from_micros(delta);
+        Self { payer: Payer::Debt, holding: Holding::Money, origin: Origin::Paid, before, delta, cost }
     }
 
     /// What is there afterwards.
@@ -124,6 +153,8 @@ pub struct Rating {
     pub tariff: Arc<TariffVersion>,
     /// The price that won; empty for money that the network named itself.
     pub price: PriceId,
+    /// Its place among the version's prices.
+    pub place: u16,
     /// The window of its price line; the default one where the price does not differ by window.
     pub window: WindowId,
     /// What it counted; `None` for money that the network named itself.
@@ -136,6 +167,8 @@ pub struct Rating {
     pub rated_before: u64,
     /// Rated now, more than before.
     pub rated: u64,
+    /// Where in the tiers that part of it begins that money pays for (R09).
+    pub tier_from: u64,
     /// Charged before in this session and service.
     pub charged_before: Money,
     /// Components.
@@ -152,12 +185,14 @@ impl Rating {
         Self {
             tariff: tariff.clone(),
             price: PriceId::new(""),
+            place: 0,
             window: WindowId::default(),
             measure: None,
             used_before: 0,
             used: amount.micros().unsigned_abs(),
             rated_before: 0,
             rated: 0,
+            tier_from: 0,
             charged_before: Money::ZERO,
             lines: PriceLines::new(),
             beyond_grant: 0,
@@ -183,9 +218,13 @@ pub enum Cause {
     Reopened,
     /// A person.
     Operator,
+    /// An offer was bought because it was used for the first time.
+    FirstUse,
+    /// Its time had come.
+    Due,
 }
 
-/// Where a CDR comes from: the network or an operator.
+/// Where a CDR comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CdrSource {
     /// A request of a session or event.
@@ -206,6 +245,19 @@ pub enum CdrSource {
         /// Why, in the operator's words.
         reason: Box<str>,
     },
+    /// Nobody asked: the time of something on the account had come.
+    Calendar,
+}
+
+/// The cycle of a subscription to an offer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OfferCycle {
+    /// The offer's version.
+    pub offer: Arc<OfferVersion>,
+    /// The subscription's number on the account.
+    pub subscription: u32,
+    /// The number of its cycle.
+    pub cycle: u32,
 }
 
 /// A rated CDR: one charged slice.
@@ -239,6 +291,8 @@ pub struct RatedCdr {
     pub reported: Units,
     /// How the amount came about; `None` where nothing was rated.
     pub rating: Option<Rating>,
+    /// The offer that it is of: of fees, of what was opened and what of that lapsed.
+    pub offer: Option<OfferCycle>,
     /// The amount charged (positive) or given back (negative) or paid in (negative, less what lapsed of the same bucket),
     /// in money.
     pub amount: Money,
@@ -249,6 +303,19 @@ pub struct RatedCdr {
 }
 
 impl RatedCdr {
+    /// What finance is told of it: of the price that was charged, or of the offer.
+    pub fn finance(&self) -> Option<&FinanceCodes> {
+        match (&self.rating, &self.offer) {
+            (Some(rating), _) => {
+                let price = rating.tariff.prices().get(usize::from(rating.place));
+                price.filter(|price| price.id == rating.price).map(|price| &price.finance)
+            }
+            (None, Some(of)) => Some(of.offer.finance()),
+            (None, None) => None,
+        }
+        .filter(|codes| **codes != FinanceCodes::default())
+    }
+
     /// A CDR of `account` made at `now` that says nothing yet about usage or money. Its number and predecessor are
     /// given when it is appended.
     pub fn draft(kind: CdrKind, account: &Account, source: CdrSource, cause: Cause, now: Timestamp) -> Self {
@@ -267,6 +334,7 @@ impl RatedCdr {
             accepted: now,
             reported: Units::default(),
             rating: None,
+            offer: None,
             amount: Money::ZERO,
             currency: account.currency,
             movements: Movements::new(),

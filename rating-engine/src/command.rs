@@ -10,7 +10,7 @@ use smallvec::SmallVec;
 use crate::account::{AccountState, Bucket, Subscriber};
 use crate::cdr::RatedCdr;
 use crate::context::Context;
-use crate::ids::{AccountId, CdrPosition, GroupId, IdempotencyKey, SessionId, SubscriberId};
+use crate::ids::{AccountId, CdrPosition, GroupId, IdempotencyKey, OfferName, SessionId, SubscriberId};
 use crate::money::{Currency, Money};
 use crate::tariff::ServiceKey;
 use crate::time::Timestamp;
@@ -295,6 +295,30 @@ pub enum Mutation {
         digest: u64,
         /// Why.
         reason: Box<str>,
+    },
+    /// Buy an offer.
+    Buy {
+        /// The account that pays.
+        account: AccountId,
+        /// For whom.
+        subscriber: SubscriberId,
+        /// Which.
+        offer: OfferName,
+        /// Which version; `None` for the newest.
+        version: Option<u32>,
+        /// Repeating a key changes nothing.
+        key: IdempotencyKey,
+        /// Digest of the whole request: the same key with another request is refused.
+        digest: u64,
+        /// Why.
+        reason: Box<str>,
+    },
+    /// Let an offer end with its cycle.
+    Cancel {
+        /// The account that holds it.
+        account: AccountId,
+        /// The subscription's number.
+        subscription: u32,
     },
     /// Allow or stop charging an account.
     SetState {

@@ -229,7 +229,7 @@ name! {
     BucketId
 }
 name! {
-    /// A cycle counter's id, unique in its account.
+    /// A cycle counter's id, unique among its subscriber's.
     CounterId
 }
 name! {
@@ -239,6 +239,10 @@ name! {
 name! {
     /// A tariff's name.
     TariffName
+}
+name! {
+    /// An offer's name.
+    OfferName
 }
 name! {
     /// The key a person or system gives a mutation so that repeating it changes nothing.

@@ -15,6 +15,7 @@ pub mod context;
 pub mod ids;
 pub mod money;
 pub mod networks;
+pub mod offer;
 pub mod period;
 pub mod rating;
 pub mod selector;

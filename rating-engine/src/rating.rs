@@ -8,11 +8,11 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::account::{Account, Flow, Holding, Holds, Place, Purpose};
+use crate::account::{Account, Counters, Flow, Holding, Holds, Means, Place, Purpose};
 use crate::cdr::{Component, Movements, PriceLine, PriceLines};
 use crate::money::{Exact, Money, Rounding, RoundingScope, round};
 use crate::session::{LINES_MAX, LineState, Rated};
-use crate::tariff::{Price, Pulse, TariffVersion};
+use crate::tariff::{Price, Pulse, TariffVersion, TierScope};
 use crate::tariffs::{Applied, Book, LineKey, Pricing};
 use crate::time::Timestamp;
 use crate::units::Unit;
@@ -43,6 +43,8 @@ pub struct Slice {
     pub rated_before: u64,
     /// The increase of rated units.
     pub rated: u64,
+    /// Where in the tiers those of them begin that money pays for: so many were counted before (R09).
+    pub tier_from: u64,
     /// Charged to the service before.
     pub charged_before: Money,
     /// The increase of the charge, rounded.
@@ -84,6 +86,7 @@ struct Priced {
     total: Money,
     lines: PriceLines,
     rated: u64,
+    tier_from: u64,
 }
 
 /// So much usage of one price.
@@ -107,7 +110,7 @@ struct Portion<'a> {
 /// Nothing of account and usage has changed: no price matches at some instant of it, or the prices there count different
 /// units, or an amount does not fit.
 pub fn settle(
-    account: &mut Account,
+    means: &mut Means<'_>,
     pricing: &Pricing<'_>,
     rated: &mut Rated,
     quantity: u64,
@@ -117,17 +120,18 @@ pub fn settle(
 ) -> Result<(), RatingError> {
     if applied.price.measure.unit() != Unit::Second {
         let portion = Portion { applied, at, paid_from: at, used: quantity, seconds: 0 };
-        slices.push(settle_portion(account, pricing, rated, portion)?);
+        slices.push(settle_portion(means, pricing, rated, portion)?);
         return Ok(());
     }
     let mut laid = Laid::new(&pricing.book, rated, quantity, at)?;
-    let first = laid.next(account, pricing, rated)?;
+    let first = laid.next(means, pricing, rated)?;
     if laid.is_done() {
-        slices.push(settle_portion(account, pricing, rated, first)?);
+        slices.push(settle_portion(means, pricing, rated, first)?);
         return Ok(());
     }
     // Beside the originals, so that a later part that cannot be rated leaves nothing of the earlier ones.
-    let (mut paying, mut counted) = (account.clone(), rated.clone());
+    let (mut account, mut counters, mut counted) = (means.account.clone(), means.counters.clone(), rated.clone());
+    let mut paying = Means { account: &mut account, counters: &mut counters };
     let before = slices.len();
     slices.push(settle_portion(&mut paying, pricing, &mut counted, first)?);
     while !laid.is_done() {
@@ -142,7 +146,7 @@ pub fn settle(
             _ => slices.push(slice),
         }
     }
-    (*account, *rated) = (paying, counted);
+    (*means.account, *means.counters, *rated) = (account, counters, counted);
     Ok(())
 }
 
@@ -187,7 +191,7 @@ impl Laid {
     /// As many of the next pulses as one price and one set of buckets are for.
     fn next<'a>(
         &mut self,
-        account: &Account,
+        means: &Means<'_>,
         pricing: &Pricing<'a>,
         rated: &Rated,
     ) -> Result<Portion<'a>, RatingError> {
@@ -212,9 +216,10 @@ impl Laid {
             return Err(RatingError::NoPrice);
         }
         let wanted = self.end.saturating_sub(self.begun);
-        let buckets = account.buckets.iter().flat_map(|bucket| [bucket.valid_from, bucket.valid_to]);
+        let buckets = means.account.buckets.iter().flat_map(|bucket| [bucket.valid_from, bucket.valid_to]);
         let edges = buckets.filter(|edge| !price.zero_rated && *edge > start);
-        let edge = edges.chain([applied.until]).min().unwrap_or(Timestamp::NEVER);
+        let edges = edges.chain([applied.until]).chain(cycle_end(means, applied, start));
+        let edge = edges.min().unwrap_or(Timestamp::NEVER);
         let room = if edge == Timestamp::NEVER { u64::MAX } else { edge.seconds_since(start) };
         let seconds = if price.zero_rated {
             wanted.min(room)
@@ -235,7 +240,7 @@ impl Laid {
 
 /// Prices and takes what belongs to one price line.
 fn settle_portion(
-    account: &mut Account,
+    means: &mut Means<'_>,
     pricing: &Pricing<'_>,
     rated: &mut Rated,
     portion: Portion<'_>,
@@ -249,7 +254,8 @@ fn settle_portion(
     let fresh = LineState { key, ..LineState::default() };
     let before = place.and_then(|place| rated.lines.get(place)).unwrap_or(&fresh);
     let (used_before, rated_before, charged_before) = (before.used, before.rated, rated.charged);
-    let priced = price_increase(account, &pricing.book, rated, before, portion, purpose)?;
+    let priced = price_increase(means, &pricing.book, rated, before, portion, purpose)?;
+    let account = &mut *means.account;
     let amount = priced.total.checked_sub(rated.charged).ok_or(RatingError::OutOfRange)?.max(Money::ZERO);
     let charged = rated.charged.checked_add(amount).ok_or(RatingError::OutOfRange)?;
     let quantity = i64::try_from(priced.from_buckets).ok();
@@ -257,11 +263,17 @@ fn settle_portion(
     countable.ok_or(RatingError::OutOfRange)?;
     // Nothing has changed so far. Money first, because it alone can refuse; units were counted from this very state.
     let paid = account.take_money(amount, purpose).ok_or(RatingError::OutOfRange)?;
-    let mut movements = account.take_units(unit, priced.from_buckets, purpose);
+    let mut movements = means.take_units(unit, priced.from_buckets, purpose);
     if movements.is_empty() {
         movements = paid;
     } else if !paid.is_empty() {
         movements.extend(paid);
+    }
+    if let TierScope::Cycle(counter) = &applied.price.tier_scope
+        && priced.rated > 0
+    {
+        let cycle = means.cycle(paid_from, applied.version.zone());
+        means.counters.count(counter, unit, priced.rated, paid_from, cycle);
     }
     (rated.charged, rated.connect_fee, rated.last) = (charged, priced.connect_fee, last);
     match place.and_then(|place| rated.lines.get_mut(place)) {
@@ -276,6 +288,7 @@ fn settle_portion(
         used_before,
         rated_before,
         rated: priced.rated,
+        tier_from: priced.tier_from,
         charged_before,
         amount,
         movements,
@@ -284,7 +297,7 @@ fn settle_portion(
 }
 
 fn price_increase(
-    account: &Account,
+    means: &Means<'_>,
     book: &Book<'_>,
     rated: &Rated,
     before: &LineState,
@@ -297,11 +310,11 @@ fn price_increase(
     let connect_fee = rated.connect_fee;
     if price.zero_rated {
         let (total, lines) = (rated.charged, PriceLines::new());
-        return Ok(Priced { line, connect_fee, from_buckets: 0, total, lines, rated: 0 });
+        return Ok(Priced { line, connect_fee, from_buckets: 0, total, lines, rated: 0, tier_from: 0 });
     }
     let unit = price.measure.unit();
-    let free = account.units_available(unit, purpose).fold(0u64, |sum, (_, free)| sum.saturating_add(free));
-    let reached = reached(book, rated, portion.applied);
+    let free = means.units_available(unit, purpose).fold(0u64, |sum, (_, free)| sum.saturating_add(free));
+    let reached = reached(means.counters, book, rated, portion.applied, purpose.at);
     let (from_buckets, paid_from, paid) = match unit {
         // Buckets pay rated seconds, and those seconds count towards the tiers (R09, R18).
         Unit::Second => {
@@ -364,16 +377,27 @@ fn price_increase(
     let total = total(book, portion.applied, others().chain(std::iter::once(&line)), connect_fee)?;
     let total = total.checked_add(rated.network_rated).ok_or(RatingError::OutOfRange)?;
     let rated_increase = line.rated.saturating_sub(before.rated);
-    Ok(Priced { line, connect_fee, from_buckets, total, lines, rated: rated_increase })
+    Ok(Priced { line, connect_fee, from_buckets, total, lines, rated: rated_increase, tier_from: paid_from })
 }
 
-/// The rated units of a price so far, whatever the window or version: where its next tier begins (R09).
-fn reached(book: &Book<'_>, rated: &Rated, applied: Applied<'_>) -> u64 {
+/// The rated units of a price so far, whatever the window or version: where its tiers go on for what is used at `at` (R09).
+fn reached(counters: &Counters, book: &Book<'_>, rated: &Rated, applied: Applied<'_>, at: Timestamp) -> u64 {
+    if let TierScope::Cycle(counter) = &applied.price.tier_scope {
+        return counters.used(counter, at);
+    }
     let is_same = |line: &&LineState| {
         line.key == applied.line() || book.price_of(line).is_some_and(|other| other.id == applied.price.id)
     };
     let of_price = rated.lines.iter().filter(is_same);
     of_price.fold(0, |sum, line| sum.saturating_add(line.rated))
+}
+
+/// When the cycle ends that tiers are counted in, where they are (R09, R12).
+pub fn cycle_end(means: &Means<'_>, applied: Applied<'_>, at: Timestamp) -> Option<Timestamp> {
+    match applied.price.tier_scope {
+        TierScope::Session => None,
+        TierScope::Cycle(_) => Some(means.cycle(at, applied.version.zone()).1),
+    }
 }
 
 /// The rounded charge of all lines of a service (R02, R08), by the rounding and limits of what was used last.
@@ -438,7 +462,7 @@ pub struct Affordable {
 /// whole pulses from each, counted from a fresh pulse and without connect fee, at the tier the service has reached. What
 /// is free, also beyond the most that the price takes (R08), needs no purse. `applied` is the price at `at`.
 pub fn afford(
-    account: &Account,
+    means: &Means<'_>,
     pricing: &Pricing<'_>,
     applied: Applied<'_>,
     rated: &Rated,
@@ -450,8 +474,9 @@ pub fn afford(
     if price.zero_rated {
         return result;
     }
+    let account = &*means.account;
     let mut left = wanted;
-    for (number, free) in account.units_available(price.measure.unit(), purpose) {
+    for (number, free) in means.units_available(price.measure.unit(), purpose) {
         if left == 0 {
             break;
         }
@@ -459,7 +484,7 @@ pub fn afford(
         left -= taken;
         result.holds.push((Place::Bucket(number), i64::try_from(taken).unwrap_or(i64::MAX)));
     }
-    let mut reached = reached(&pricing.book, rated, applied);
+    let mut reached = reached(means.counters, &pricing.book, rated, applied, at);
     let tiers = price.tiers.get(window);
     if price.measure.unit() == Unit::Second {
         reached = reached.saturating_add(wanted - left);
@@ -520,7 +545,7 @@ pub fn money_held(account: &Account, holds: &Holds) -> Money {
 /// Whether the account can pay `wanted` units and more, by a rough look that never says so when it cannot: unit buckets,
 /// then all money at the price of what is left.
 pub fn is_ample(
-    account: &Account,
+    means: &Means<'_>,
     pricing: &Pricing<'_>,
     applied: Applied<'_>,
     rated: &Rated,
@@ -528,13 +553,14 @@ pub fn is_ample(
     at: Timestamp,
 ) -> bool {
     let (Applied { price, window, .. }, purpose) = (applied, pricing.purpose(at));
-    let units = account.units_available(price.measure.unit(), purpose);
+    let account = &*means.account;
+    let units = means.units_available(price.measure.unit(), purpose);
     let left = units.fold(wanted, |left, (_, free)| left.saturating_sub(free));
     if left == 0 || price.zero_rated {
         return true;
     }
     let bundled = if price.measure.unit() == Unit::Second { wanted - left } else { 0 };
-    let reached = reached(&pricing.book, rated, applied).saturating_add(bundled);
+    let reached = reached(means.counters, &pricing.book, rated, applied, at).saturating_add(bundled);
     let Some(whole) = price.pulse.round_up(left) else { return false };
     let Some(cost) = price.tiers.get(window).price(reached, whole).and_then(Exact::ceil) else { return false };
     // Several purses may be too small for a pulse each: one must do.

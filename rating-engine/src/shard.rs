@@ -11,6 +11,8 @@
 
 mod archive;
 mod event;
+mod mutate;
+mod offers;
 mod refusals;
 mod serve;
 mod stored;
@@ -27,15 +29,14 @@ pub use self::archive::{Archived, Leaving};
 use self::refusals::{RefusalKey, Refusals};
 use self::serve::serve_all;
 pub use self::stored::{Entity, Image};
-use crate::account::{Account, AccountState, Subscriber};
+use crate::account::{Account, AccountState, Counters, Means, Subscriber};
 use crate::cdr::{Cause, CdrKind, CdrSource, RatedCdr};
 use crate::command::{
-    Action, Answered, Command, Denial, Effects, EntityKey, Facts, Mutation, MutationKey, MutationOutcome, Outcome,
-    Profile, Refusal, RequestKind, ServiceOutcome, ServiceResult, SessionChange, Write, Writes,
+    Action, Answered, Command, Denial, Effects, EntityKey, Facts, MutationKey, MutationOutcome, Outcome, Profile,
+    Refusal, RequestKind, ServiceOutcome, ServiceResult, SessionChange, Write, Writes,
 };
 use crate::context::Context;
 use crate::ids::{AccountId, BucketId, GroupId, Lsn, SessionId, SubscriberId, TariffName};
-use crate::money::Money;
 use crate::session::{
     ENDED_KEPT_SECONDS, EVENT_KEPT_SECONDS, EXPIRED_KEPT_SECONDS, Phase, SERVICES_MAX, Seen, Session, Sighting,
     StoredAnswer,
@@ -81,13 +82,20 @@ struct Slot<T, Q = ()> {
     value: T,
     changed: Lsn,
     dirty: bool,
-    /// A session's one entry among the deadlines that counts; others of it are left over.
+    /// A session's or account's one entry among the deadlines that counts; others of it are left over.
     queued: Q,
 }
 
 impl<T> Slot<T> {
     const fn new(value: T, changed: Lsn) -> Self {
         Self { value, changed, dirty: false, queued: () }
+    }
+}
+
+impl Slot<Account, Timestamp> {
+    /// An account whose deadline is not queued yet.
+    const fn of_account(value: Account, changed: Lsn) -> Self {
+        Self { value, changed, dirty: false, queued: Timestamp::NEVER }
     }
 }
 
@@ -100,7 +108,7 @@ impl Slot<Session, Timestamp> {
 
 type SessionSlot = Box<Slot<Session, Timestamp>>;
 
-impl Keyed for Slot<Account> {
+impl Keyed for Slot<Account, Timestamp> {
     type Key = AccountId;
 
     fn key(&self) -> &AccountId {
@@ -131,6 +139,7 @@ pub struct MutationRecord {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
+    Account(AccountId),
     Session(SessionId),
     Mutation(MutationKey),
 }
@@ -139,12 +148,12 @@ enum Due {
 #[derive(Debug, Default)]
 pub struct Shard {
     limits: Limits,
-    accounts: Table<Slot<Account>>,
+    accounts: Table<Slot<Account, Timestamp>>,
     subscribers: Table<Slot<Subscriber>>,
     sessions: HashMap<SessionId, SessionSlot>,
     archived: Table<Archived>,
     mutations: HashMap<MutationKey, Slot<MutationRecord>>,
-    /// One entry per open session and mutation that counts, never later than the true deadline, which is looked up when
+    /// One entry per open session, mutation and account that counts, never later than the true deadline, which is looked up when
     /// the entry comes up.
     deadlines: BinaryHeap<Reverse<(Timestamp, Due)>>,
     ended: Ended,
@@ -184,6 +193,7 @@ struct Scene<'a> {
     /// The circumstances of what is reported.
     used_in: &'a Arc<Context>,
     book: Book<'a>,
+    tariffs: &'a Tariffs,
 }
 
 impl Shard {
@@ -265,13 +275,17 @@ impl Shard {
         let Some(account) = self.accounts.get_mut(&session.account).map(|slot| &mut slot.value) else {
             return refused(Refusal::UnknownSubscriber);
         };
+        let Some(subscriber) = self.subscribers.get_mut(&session.subscriber).map(|slot| &mut slot.value) else {
+            return refused(Refusal::UnknownSubscriber);
+        };
         let Action::Start(requests) = &command.action else {
             return refused(Refusal::OutOfRange);
         };
         let reserved_before = account.reserved_money();
-        let book = Book::new(&session.tariff, tariffs);
-        let scene = scene(&command, &session.id, &session.context, book, session.subscriber);
-        let services = serve_all(&scene, account, &mut session.services, requests, &mut effects);
+        let scene = scene(&command, &session.id, session.subscriber, &session.context, &session.tariff, tariffs);
+        let mut means = Means { account, counters: &mut subscriber.counters };
+        let services = serve_all(&scene, &mut means, &mut session.services, requests, &mut effects);
+        let account = means.account;
         let mut answered = Answered { services, ..Answered::default() };
         if command.command_level && answered.services.iter().any(is_denied) {
             end_denied(&mut session, account, command.now);
@@ -296,6 +310,9 @@ impl Shard {
             outcome: outcome.clone(),
         });
         effects.opened = Some(session.id.clone());
+        if effects.cdrs.iter().any(|cdr| cdr.cause == Cause::FirstUse) {
+            self.queue_account(session.account, command.now);
+        }
         if let Some(before) = before.map(|account| self.group_of(account)).filter(|before| *before != group) {
             // The record of another group's session under this id is another record: it goes.
             effects.writes.push(Write::SessionGone(session.id.clone(), before));
@@ -329,8 +346,11 @@ impl Shard {
         let Some(account) = self.accounts.get_mut(&session.account).map(|slot| &mut slot.value) else {
             return refused(Refusal::UnknownSubscriber);
         };
-        let subscriber_state =
-            self.subscribers.get(&session.subscriber).map_or(AccountState::Active, |slot| slot.value.state);
+        let mut nobody = Counters::default();
+        let (subscriber_state, counters) = match self.subscribers.get_mut(&session.subscriber) {
+            Some(Slot { value: Subscriber { state, counters, .. }, .. }) => (*state, counters),
+            None => (AccountState::Active, &mut nobody),
+        };
         let (Action::Update(requests) | Action::Stop(requests)) = &command.action else {
             return refused(Refusal::OutOfRange);
         };
@@ -366,9 +386,12 @@ impl Shard {
             settles_only: stops || !was_open,
             opened: session.opened,
             used_in: used_in.as_ref().unwrap_or(&session.context),
-            ..scene(command, &session.id, &session.context, Book::new(&session.tariff, tariffs), session.subscriber)
+            ..scene(command, &session.id, session.subscriber, &session.context, &session.tariff, tariffs)
         };
-        let services = serve_all(&scene, account, &mut session.services, requests, &mut effects);
+        let mut means = Means { account, counters };
+        let services = serve_all(&scene, &mut means, &mut session.services, requests, &mut effects);
+        let account = means.account;
+        let bought = effects.cdrs.iter().any(|cdr| cdr.cause == Cause::FirstUse);
         let denied_whole = command.command_level && services.iter().any(is_denied);
         if stops {
             end(session, account, command.now, Cause::Final);
@@ -398,10 +421,13 @@ impl Shard {
         let change = SessionChange { fresh: false, context: context_changed, answer: Some(answer) };
         effects.writes.push(Write::Session(session.id.clone(), change));
         // A shorter validity or the end may bring the deadline forward; a stop after expiry may put it off.
-        let (deadline, open) = (session.deadline(), session.is_open());
+        let (deadline, open, account) = (session.deadline(), session.is_open(), session.account);
         if (open && deadline < slot.queued) || session.phase != phase {
             let id = session.id.clone();
             self.queue(&id, deadline);
+        }
+        if bought {
+            self.queue_account(account, command.now);
         }
         if was_open && !open {
             effects.facts.open_sessions -= 1;
@@ -411,107 +437,16 @@ impl Shard {
         finish(effects, outcome)
     }
 
-    /// Does what a person or an import asks.
-    pub fn mutate(&mut self, mutation: Mutation, now: Timestamp) -> Effects<Arc<MutationOutcome>> {
-        let refuse = |refusal| unchanged(Arc::new(MutationOutcome::Refused(refusal)));
-        let mut effects = unchanged(());
-        let outcome = match mutation {
-            Mutation::OpenAccount(mut account) => {
-                if self.accounts.contains_key(&account.id) {
-                    return refuse(Refusal::Invalid("an account with this id exists"));
-                }
-                account.sort_buckets();
-                if account.open_totals().is_none() {
-                    return refuse(Refusal::Invalid("what the account holds does not fit"));
-                }
-                let (id, balance) = (account.id, account.money());
-                effects.writes.push(Write::Account(id));
-                self.put_account(*account, Lsn::default());
-                MutationOutcome::Done { balance, cdr_number: 0 }
-            }
-            Mutation::PutSubscriber(subscriber) => {
-                let Some(account) = self.accounts.get(&subscriber.account) else {
-                    return refuse(Refusal::Invalid("the subscriber's account does not exist in this charging group"));
-                };
-                let balance = account.value.money();
-                effects.writes.push(Write::Subscriber(subscriber.id));
-                self.put_subscriber(subscriber, Lsn::default());
-                MutationOutcome::Done { balance, cdr_number: 0 }
-            }
-            Mutation::SetState { account, state } => {
-                let Some(slot) = self.accounts.get_mut(&account) else {
-                    return refuse(Refusal::Invalid("no such account"));
-                };
-                slot.value.state = state;
-                effects.writes.push(Write::Account(account));
-                MutationOutcome::Done { balance: slot.value.money(), cdr_number: 0 }
-            }
-            Mutation::TopUp { account, amount, bucket, key, digest, reason } => {
-                let Some(slot) = self.accounts.get_mut(&account) else {
-                    return refuse(Refusal::Invalid("no such account"));
-                };
-                let account = &mut slot.value;
-                let name = (account.group, key.clone());
-                if let Some(known) = self.mutations.get(&name) {
-                    if known.value.digest != digest {
-                        return refuse(Refusal::KeyReused);
-                    }
-                    return Effects { repeated: true, ..unchanged(known.value.outcome.clone()) };
-                }
-                if account.state == AccountState::Closed {
-                    return refuse(Refusal::Invalid("the account is closed"));
-                }
-                if amount <= Money::ZERO {
-                    return refuse(Refusal::Invalid("the amount must be above 0"));
-                }
-                let Some(movements) = account.top_up(amount, bucket, now) else {
-                    return refuse(Refusal::Invalid("the bucket holds no money, or the balance would not fit"));
-                };
-                effects.writes.push(Write::Account(account.id));
-                let source = CdrSource::Operator { key, reason };
-                // What lapsed is in the same record, so that the movements add up to it.
-                let moved = movements.iter().fold(0i64, |sum, movement| sum.saturating_add(movement.delta));
-                effects.cdrs.push(RatedCdr {
-                    amount: Money::ZERO.saturating_sub(Money::from_micros(moved)),
-                    movements,
-                    ..RatedCdr::draft(CdrKind::TopUp, account, source, Cause::Operator, now)
-                });
-                let outcome = MutationOutcome::Done {
-                    balance: account.money(),
-                    cdr_number: account.cdrs.count.saturating_add(1),
-                };
-                let forget_at = now.plus_seconds(MUTATION_KEPT_SECONDS);
-                let record =
-                    MutationRecord { group: account.group, digest, outcome: Arc::new(outcome.clone()), forget_at };
-                effects.writes.push(Write::Mutation(name.clone()));
-                self.put_mutation(name, record, Lsn::default());
-                outcome
-            }
-            Mutation::Release { session, cause, client_state_below } => {
-                let Some(slot) = self.sessions.get(&session) else {
-                    return refuse(Refusal::UnknownSession);
-                };
-                let spared = client_state_below != 0
-                    && (slot.value.client_state == 0 || slot.value.client_state >= client_state_below);
-                if !slot.value.is_open() || spared {
-                    return refuse(Refusal::UnknownSession);
-                }
-                self.end_silently(&session, now, cause, &mut effects);
-                MutationOutcome::Done { balance: Money::ZERO, cdr_number: 0 }
-            }
-        };
-        finish(effects, Arc::new(outcome))
-    }
-
     /// The next instant at which [`Self::expire`] may have something to do; may be early, is never late.
     pub fn next_deadline(&self) -> Option<Timestamp> {
         let next = self.deadlines.peek().map(|Reverse((at, _))| *at);
         next.into_iter().chain(self.ended.next()).min()
     }
 
-    /// Ends one silent session or forgets one ended session or mutation that is due at `now`; `None` when none is left.
+    /// Ends one silent session, lets one account's cycles and buckets end, or forgets one ended session or mutation that is due
+    /// at `now`; `None` when none is left.
     /// Each call does a bounded amount: its effects are empty when it came across none but there may be more.
-    pub fn expire(&mut self, now: Timestamp) -> Option<Effects<()>> {
+    pub fn expire(&mut self, tariffs: &Tariffs, now: Timestamp) -> Option<Effects<()>> {
         if let Some(effects) = self.forget_due(now) {
             return Some(effects);
         }
@@ -524,6 +459,12 @@ impl Shard {
             self.deadlines.pop();
             let mut effects = unchanged(());
             match due {
+                Due::Account(id) => {
+                    if self.accounts.get(&id).is_some_and(|slot| slot.queued == at) {
+                        self.end_due(tariffs, id, now, &mut effects);
+                        return Some(effects);
+                    }
+                }
                 Due::Mutation(key) => {
                     if self.mutations.get(&key).is_some_and(|slot| slot.value.forget_at <= now)
                         && self.mutations.remove(&key).is_some()
@@ -538,8 +479,8 @@ impl Shard {
                         continue;
                     }
                     let deadline = slot.value.deadline();
-                    if deadline > now {
-                        // It was heard of since.
+                    if deadline > at {
+                        // It was heard of since: its turn comes later, maybe still now.
                         self.queue(&id, deadline);
                     } else {
                         self.end_silently(&id, now, Cause::Expired, &mut effects);
@@ -608,7 +549,9 @@ impl Shard {
         // Nearly all of memory is accounts.
         account.buckets.shrink_to_fit();
         account.totals.shrink_to_fit();
-        self.accounts.insert(Slot::new(account, lsn));
+        let id = account.id;
+        self.accounts.insert(Slot::of_account(account, lsn));
+        self.queue_account(id, Timestamp::from_millis(i64::MIN));
     }
 
     fn put_subscriber(&mut self, mut subscriber: Subscriber, lsn: Lsn) {
@@ -786,9 +729,10 @@ fn is_denied(service: &ServiceOutcome) -> bool {
 fn scene<'a>(
     command: &Command,
     session: &'a SessionId,
-    context: &'a Arc<Context>,
-    book: Book<'a>,
     subscriber: SubscriberId,
+    context: &'a Arc<Context>,
+    tariff: &'a Arc<TariffVersion>,
+    tariffs: &'a Tariffs,
 ) -> Scene<'a> {
     Scene {
         now: command.now,
@@ -803,7 +747,8 @@ fn scene<'a>(
         opened: command.now,
         context,
         used_in: context,
-        book,
+        book: Book::new(tariff, tariffs),
+        tariffs,
     }
 }
 
@@ -854,7 +799,7 @@ const fn class_of(phase: Phase) -> Option<usize> {
 
 const fn class_of_cause(cause: Cause) -> usize {
     match cause {
-        Cause::Final | Cause::Reopened | Cause::Operator | Cause::Interim => 0,
+        Cause::Final | Cause::Reopened | Cause::Operator | Cause::Interim | Cause::FirstUse | Cause::Due => 0,
         Cause::Expired | Cause::ClientRestarted => 1,
         Cause::Event => 2,
     }

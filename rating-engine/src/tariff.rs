@@ -3,15 +3,15 @@
 //! A [`TariffVersion`] is immutable and shared; sessions hold on to the one they began with. Documents are parsed
 //! outside; [`TariffDraft::publish`] takes the parts or says every reason why not, and nothing needs checking afterwards.
 //! Which price wins is in [`crate::selector`], which version is in force in [`crate::tariffs`]. Absent here: offers,
-//! currency conversion, tiers over a billing cycle.
+//! currency conversion.
 
 use std::fmt;
 use std::sync::Arc;
 
 use hashbrown::HashSet;
 
-use crate::calendar::{Calendar, WindowAt, WindowId};
-use crate::ids::{PriceId, RatingGroup, ServiceId, TariffName};
+use crate::calendar::{Calendar, WindowAt, WindowId, Zone};
+use crate::ids::{CounterId, OfferName, PriceId, RatingGroup, ServiceId, TariffName};
 use crate::money::{Currency, Exact, Money, Rate, Rounding};
 use crate::networks::Networks;
 use crate::selector::{self, Filter, Selector, Subject};
@@ -220,6 +220,16 @@ impl Tiers {
     }
 }
 
+/// From where the quantity that graduated tiers look at is counted (R09).
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
+pub enum TierScope {
+    /// From the start of the session.
+    #[default]
+    Session,
+    /// From the subscriber's counter of this name, which starts anew with each cycle of the account.
+    Cycle(CounterId),
+}
+
 /// How grants of a service are sized and bounded when the request leaves it to us (design D11).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct GrantPolicy {
@@ -249,13 +259,15 @@ impl GrantPolicy {
     }
 }
 
-/// What finance needs to know of a price: found by the version and price that a CDR names, never interpreted here.
+/// What finance needs to know of a price or an offer: on every CDR of it, never interpreted here.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash)]
 pub struct FinanceCodes {
     /// Tax category.
     pub tax_category: Box<str>,
     /// Whether amounts include that tax.
     pub tax_included: bool,
+    /// Where it counts as supplied.
+    pub place_of_supply: Box<str>,
     /// Ledger (G/L) code.
     pub ledger_code: Box<str>,
     /// Revenue rule.
@@ -321,6 +333,8 @@ pub struct Price {
     pub pulse: Pulse,
     /// Rates.
     pub tiers: PerWindow<Tiers>,
+    /// From where their tiers are counted.
+    pub tier_scope: TierScope,
     /// Once per answered call or used session (R07).
     pub connect_fee: PerWindow<Money>,
     /// Whether the connect fee is taken although a bucket pays the first pulse (R07).
@@ -331,6 +345,8 @@ pub struct Price {
     pub max_charge: Option<Money>,
     /// Nothing is charged and no bucket touched (R28).
     pub zero_rated: bool,
+    /// The offer that is bought when this price is first used by a subscriber that does not hold it.
+    pub buys: Option<OfferName>,
     /// Sizing of grants.
     pub grant: GrantPolicy,
     /// For finance.
@@ -346,11 +362,13 @@ impl Price {
             measure,
             pulse: Pulse::ONE,
             tiers: PerWindow::always(Tiers::flat(rate)),
+            tier_scope: TierScope::Session,
             connect_fee: PerWindow::always(Money::ZERO),
             connect_fee_when_bundled: false,
             min_charge: None,
             max_charge: None,
             zero_rated: false,
+            buys: None,
             grant: GrantPolicy::standard(measure.unit()),
             finance: FinanceCodes::default(),
         }
@@ -407,6 +425,8 @@ pub struct TariffDraft {
     pub currency: Currency,
     /// Its rounding.
     pub rounding: Rounding,
+    /// Whose wall clock counts.
+    pub zone: Zone,
     /// Its windows; `None` when nothing depends on the time of day.
     pub calendar: Option<Calendar>,
     /// Its zones of numbers.
@@ -436,6 +456,7 @@ impl TariffDraft {
             policy: VersionPolicy::default(),
             currency,
             rounding,
+            zone: Zone::utc(),
             calendar: None,
             zones: Zones::default(),
             networks: Networks::default(),
@@ -479,7 +500,7 @@ impl TariffDraft {
         if !problems.is_empty() {
             return Err(problems);
         }
-        let Self { name, version, valid_from, policy, currency, rounding, calendar, zones, networks, .. } = self;
+        let Self { name, version, valid_from, policy, currency, rounding, zone, calendar, zones, networks, .. } = self;
         let (selector, prices) = Selector::compile(self.prices);
         Ok(Arc::new(TariffVersion {
             name,
@@ -488,6 +509,7 @@ impl TariffDraft {
             policy,
             currency,
             rounding,
+            zone,
             calendar,
             zones,
             networks,
@@ -534,6 +556,7 @@ pub struct TariffVersion {
     policy: VersionPolicy,
     currency: Currency,
     rounding: Rounding,
+    zone: Zone,
     calendar: Option<Calendar>,
     zones: Zones,
     networks: Networks,
@@ -578,6 +601,11 @@ impl TariffVersion {
     /// Its rounding.
     pub fn rounding(&self) -> Rounding {
         self.rounding
+    }
+
+    /// Whose wall clock counts.
+    pub fn zone(&self) -> &Zone {
+        &self.zone
     }
 
     /// Its zones of numbers.

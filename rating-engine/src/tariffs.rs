@@ -1,7 +1,7 @@
-//! Tariffs in time: every version of every tariff, and which one is in force at an instant (R15).
+//! Tariffs in time: every version of every tariff and offer, and which one is in force at an instant (R15).
 //!
-//! Versions are never taken away: sessions and CDRs name them. Publishing is to put in one more. Absent: who publishes,
-//! and whether they may.
+//! Versions are never taken away: sessions, subscriptions and CDRs name them. Publishing is to put in one more. Absent: who
+//! publishes, and whether they may.
 
 use std::sync::Arc;
 
@@ -10,18 +10,21 @@ use hashbrown::HashMap;
 use crate::account::Purpose;
 use crate::calendar::{WindowAt, WindowId};
 use crate::context::Context;
-use crate::ids::TariffName;
+use crate::ids::{OfferName, TariffName};
+use crate::offer::OfferVersion;
 use crate::selector::Subject;
 use crate::session::LineState;
 use crate::tariff::{Price, ServiceKey, TariffVersion, VersionPolicy};
 use crate::time::Timestamp;
 
-/// All tariffs.
+/// All tariffs, and all offers.
 #[derive(Clone, Debug, Default)]
 pub struct Tariffs {
     by_name: HashMap<TariffName, Vec<Arc<TariffVersion>>>,
     /// Whether any has several versions.
     several: bool,
+    /// By version, ascending.
+    offers: HashMap<OfferName, Vec<Arc<OfferVersion>>>,
 }
 
 impl Tariffs {
@@ -43,6 +46,23 @@ impl Tariffs {
     /// All versions of a tariff, in the order in which they come into force.
     pub fn versions(&self, name: &TariffName) -> &[Arc<TariffVersion>] {
         self.by_name.get(name).map_or(&[], |versions| versions)
+    }
+
+    /// Puts a version beside the others of its offer, or in place of one of the same number.
+    pub fn insert_offer(&mut self, version: Arc<OfferVersion>) {
+        let versions = self.offers.entry(version.name().clone()).or_default();
+        versions.retain(|known| known.version() != version.version());
+        versions.push(version);
+        versions.sort_by_key(|version| version.version());
+    }
+
+    /// A version of an offer; the newest where none is named.
+    pub fn offer(&self, name: &OfferName, version: Option<u32>) -> Option<&Arc<OfferVersion>> {
+        let versions = self.offers.get(name)?;
+        match version {
+            None => versions.last(),
+            Some(number) => versions.iter().find(|version| version.version() == number),
+        }
     }
 
     /// How many tariffs there are.

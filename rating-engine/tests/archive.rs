@@ -13,6 +13,7 @@ use rating_engine::ids::{CdrPosition, GroupId, Lsn, SessionId};
 use rating_engine::money::{Rate, Rounding, RoundingMode, RoundingScope};
 use rating_engine::session::Session;
 use rating_engine::shard::{Image, Limits, Shard};
+use rating_engine::tariffs::Tariffs;
 use rating_engine::units::Measure;
 
 use world::{World, at, bucket, command, price, rating_group};
@@ -71,7 +72,7 @@ impl Logged {
     /// Which sessions are forgotten when it is so late; what ends otherwise is logged.
     fn forgotten(&mut self, seconds: i64) -> Vec<String> {
         let mut forgotten = Vec::new();
-        while let Some(effects) = self.world.shard.expire(at(seconds)) {
+        while let Some(effects) = self.world.shard.expire(&Tariffs::default(), at(seconds)) {
             forgotten.extend(effects.forgotten.iter().map(|(id, _)| id.to_string()));
             self.log(effects);
         }
@@ -214,8 +215,8 @@ fn an_archived_session_is_forgotten_in_time_and_its_going_is_stored() {
     let (session, lsn) = shard.swept("a");
     shard.archive();
     assert_eq!(shard.world.shard.next_deadline(), Some(at(DAY)));
-    assert!(shard.world.shard.expire(at(DAY - 1)).is_none());
-    let effects = shard.world.shard.expire(at(DAY)).expect("it is due");
+    assert!(shard.world.shard.expire(&Tariffs::default(), at(DAY - 1)).is_none());
+    let effects = shard.world.shard.expire(&Tariffs::default(), at(DAY)).expect("it is due");
     assert_eq!(effects.writes[..], [Write::SessionGone(id("a"), GroupId::new(1))]);
     assert_eq!(effects.forgotten, [(id("a"), GroupId::new(1))]);
     assert_eq!(effects.facts.forgotten_early, 0);
@@ -225,7 +226,7 @@ fn an_archived_session_is_forgotten_in_time_and_its_going_is_stored() {
     let mut gone = Vec::new();
     shard.world.shard.take_dirty(9, |key, group, _, entity| gone.push((key.clone(), group, entity.is_none())));
     assert_eq!(gone, [(EntityKey::Session(id("a")), GroupId::new(1), true)]);
-    assert!(shard.world.shard.expire(at(DAY + 9)).is_none());
+    assert!(shard.world.shard.expire(&Tariffs::default(), at(DAY + 9)).is_none());
 }
 
 /// An event under the name of an archived one keeps it for longer; the place of the first one no longer counts.
@@ -380,7 +381,7 @@ fn a_start_of_the_process_keeps_few_in_memory_and_none_whose_time_has_passed() {
     let expected = [2, 3, 4, 8, 9].map(|number| (EntityKey::Session(id(&format!("e{number}"))), number != 9));
     assert_eq!(gone, expected, "what is past and what the tail ended or changed");
     let mut forgotten = Vec::new();
-    while let Some(effects) = loaded.expire(at(DAY + 7)) {
+    while let Some(effects) = loaded.expire(&Tariffs::default(), at(DAY + 7)) {
         forgotten.extend(effects.forgotten.into_iter().map(|(id, _)| id.to_string()));
     }
     forgotten.sort_unstable();

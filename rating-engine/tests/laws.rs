@@ -254,6 +254,7 @@ fn take(world: &mut World, now: i64, step: &Step, key: usize) -> Result<(), Test
     match step {
         Step::Ask { verb, account, session, number, services, odd } => {
             let command = asked(now, *verb, *account, *session, *number, services.clone(), *odd);
+            world.catch_up(&command);
             let before = world.image();
             let effects = world.apply(command.clone());
             let after = world.image();

@@ -91,6 +91,8 @@ struct ModelAccount {
     spent: i128,
     debt: i128,
     suspended: bool,
+    /// When it is looked for buckets that have ended.
+    looked_at: i64,
 }
 
 #[derive(Clone, Debug)]
@@ -219,6 +221,14 @@ impl ModelService {
         }
         let sum = price.min.map_or(sum, |least| sum.max(least));
         price.max.map_or(sum, |most| sum.min(most))
+    }
+}
+
+impl ModelSession {
+    fn deadline(&self) -> i64 {
+        let grants = self.services.iter().filter_map(|service| service.grant.as_ref());
+        let validity = grants.map(|grant| grant.validity).max().unwrap_or(1800);
+        self.heard + 2 * validity.max(30)
     }
 }
 
@@ -542,18 +552,57 @@ impl Model {
     }
 
     fn expire(&mut self, now: i64) {
-        self.sessions.retain(|_, session| match session.life {
-            Life::Open => {
-                let grants = session.services.iter().filter_map(|service| service.grant.as_ref());
-                let validity = grants.map(|grant| grant.validity).max().unwrap_or(1800);
-                if session.heard + 2 * validity.max(30) <= now {
+        // In the order of their time, accounts before sessions: what a session gives back can lapse when it has.
+        loop {
+            let accounts = (0..self.accounts.len()).map(|account| (self.accounts[account].looked_at, account, None));
+            let sessions = self.sessions.iter().filter(|(_, session)| session.life == Life::Open);
+            let sessions = sessions.map(|(name, session)| (session.deadline(), usize::MAX, Some(name.clone())));
+            let next = accounts.chain(sessions).filter(|(time, ..)| *time <= now).min();
+            match next {
+                None => break,
+                Some((_, account, None)) => self.lapse(account, now),
+                Some((_, _, Some(name))) => {
+                    let session = self.sessions.get_mut(&name).expect("it is there");
                     session.services.iter_mut().for_each(|service| service.grant = None);
                     session.life = Life::Expired(now + 3600);
                 }
-                true
             }
+        }
+        self.sessions.retain(|_, session| match session.life {
+            Life::Open => true,
             Life::Stopped(until) | Life::Expired(until) => now < until,
         });
+    }
+
+    /// What is in a bucket lapses an hour after its end; what sessions hold then is looked at again an hour later.
+    fn lapse(&mut self, account: usize, now: i64) {
+        if self.accounts[account].looked_at > now {
+            return;
+        }
+        let mut next = NEVER;
+        for place in 0..self.accounts[account].buckets.len() {
+            let it = &self.accounts[account].buckets[place];
+            if it.to == NEVER || it.balance <= 0 {
+                continue;
+            }
+            if it.to + 3600 > now {
+                next = next.min(it.to + 3600);
+                continue;
+            }
+            let held = self.reserved(account, &it.id);
+            if held > 0 {
+                next = next.min(now + 3600);
+            }
+            let it = &mut self.accounts[account].buckets[place];
+            it.balance = it.balance.min(held);
+        }
+        self.accounts[account].looked_at = next;
+    }
+
+    /// After a change of the account everything is looked at anew.
+    fn look_again(&mut self, account: usize, now: i64) {
+        let ends = self.accounts[account].buckets.iter().filter(|it| it.to != NEVER && it.balance > 0);
+        self.accounts[account].looked_at = ends.map(|it| (it.to + 3600).max(now)).min().unwrap_or(NEVER);
     }
 
     fn top_up(&mut self, account: usize, id: &str, amount: i128, now: i64) {
@@ -811,7 +860,9 @@ impl Both {
             world.open(number, owner.buckets.iter().map(real_bucket).collect(), limit);
         }
         let told = format!("{rounding:?}\n{prices:#?}\n{accounts:#?}\n");
-        let model = Model { rounding, prices, accounts, sessions: BTreeMap::new(), charges: Vec::new(), message: 0 };
+        let (sessions, charges) = (BTreeMap::new(), Vec::new());
+        let mut model = Model { rounding, prices, accounts, sessions, charges, message: 0 };
+        (0..model.accounts.len()).for_each(|account| model.look_again(account, i64::MIN));
         Self { model, world, now: 100, numbers: BTreeMap::new(), last: None, told }
     }
 
@@ -858,6 +909,8 @@ impl Both {
                 let state = if suspended { AccountState::Suspended } else { AccountState::Active };
                 let id = AccountId::new(u64::try_from(account).expect("small") + 1);
                 self.world.mutate(Mutation::SetState { account: id, state }, at(self.now));
+                self.model.lapse(account, self.now);
+                self.model.look_again(account, self.now);
                 Ok(())
             }
             _ => self.repeat(),
@@ -883,11 +936,18 @@ impl Both {
         let subscriber = u64::try_from(account).expect("small") + 1;
         let command = command(self.now, subscriber, name, *number, action);
         let came = real_answer(&self.world.apply(command.clone()).outcome);
+        self.model.lapse(account, self.now);
         let expected = match verb {
             "initial" => self.model.start(account, name, &asks, self.now),
             "update" => self.model.go_on(name, &asks, self.now, false),
             "terminate" => self.model.go_on(name, &asks, self.now, true),
-            _ => self.model.debit(account, &asks, self.now),
+            _ => {
+                let answer = self.model.debit(account, &asks, self.now);
+                if !answer.starts_with("refused") {
+                    self.model.look_again(account, self.now);
+                }
+                answer
+            }
         };
         if !came.starts_with("refused") {
             self.last = Some((command, came.clone()));
@@ -905,7 +965,9 @@ impl Both {
         let into = bucket(BucketId::new(id).as_str(), Holding::Money, 0);
         let mutation = top_up(number, into, Money::from_micros(amount), &self.told.len().to_string());
         self.world.mutate(mutation, at(self.now));
+        self.model.lapse(account, self.now);
         self.model.top_up(account, id, amount.into(), self.now);
+        self.model.look_again(account, self.now);
         Ok(())
     }
 
@@ -916,7 +978,9 @@ impl Both {
             return Ok(());
         };
         let _ = writeln!(self.told, "{}s {} again", self.now, command.session);
+        let account = usize::try_from(command.subscriber.get()).expect("small") - 1;
         let effects = self.world.apply(Command { now: at(self.now), ..command });
+        self.model.lapse(account, self.now);
         let came = real_answer(&effects.outcome);
         if effects.repeated && came == answer { Ok(()) } else { Err(format!("'{answer}' was answered, now '{came}'")) }
     }

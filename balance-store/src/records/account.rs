@@ -3,15 +3,19 @@
 //! What sessions hold is memory only: it is not written, and read as 0.
 
 use rating_engine::account::{
-    Account, AccountState, Bucket, BucketScope, CdrTrail, Counter, Credit, Flow, Holding, Origin, Subscriber, Total,
+    Account, AccountState, Bucket, BucketScope, CdrTrail, Contract, Counter, Counters, Credit, Flow, Holding, Origin,
+    Subscriber, Subscription, Terms, Total,
 };
+use rating_engine::calendar::Zone;
 use rating_engine::ids::{
-    AccountId, BucketId, CdrPosition, CounterId, GroupId, RatingGroup, ServiceId, SubscriberId, TariffName, TenantId,
+    AccountId, BucketId, CdrPosition, CounterId, GroupId, OfferName, RatingGroup, ServiceId, SubscriberId, TariffName,
+    TenantId,
 };
 use rating_engine::money::Money;
+use rating_engine::period::{Cycle, Period};
 
 use super::values::Coded;
-use super::wire::{Read, Reader, RecordError, Writer};
+use super::wire::{Fault, Read, Reader, RecordError, Writer};
 
 /// The format of an account and of a subscriber.
 const VERSION: u8 = 1;
@@ -53,8 +57,7 @@ pub(super) fn put_account(w: &mut Writer<'_>, account: &Account) {
     w.u64(account.group.get());
     w.u64(account.tenant.get().into());
     w.currency(account.currency);
-    let has_counters = !account.counters.is_empty();
-    w.u8(account.state.code() | u8::from(account.credit.is_some()) << 2 | u8::from(has_counters) << 3);
+    w.u8(account.state.code() | u8::from(account.credit.is_some()) << 2 | u8::from(account.contract.is_some()) << 4);
     if let Some(credit) = account.credit {
         w.money(credit.limit);
         w.money(credit.spent);
@@ -67,8 +70,8 @@ pub(super) fn put_account(w: &mut Writer<'_>, account: &Account) {
     });
     w.u64(account.cdrs.count);
     w.u64(account.cdrs.last.get());
-    if has_counters {
-        w.list(&account.counters, put_counter);
+    if let Some(contract) = &account.contract {
+        put_contract(w, contract);
     }
 }
 
@@ -77,16 +80,16 @@ pub(super) fn read_account(r: &mut Reader<'_>, id: AccountId) -> Read<Account> {
     let group = GroupId::new(r.u64("charging group")?);
     let tenant = TenantId::new(r.number("tenant")?);
     let currency = r.currency("currency")?;
-    let (state, has_credit, has_counters) = r.code("account state", |code| {
-        let state = (AccountState::of_code(code & 3)?, code >> 2 & 1 == 1, code >> 3 & 1 == 1);
-        Some(state).filter(|_| code >> 4 == 0)
+    let (state, has_credit, has_counters, has_contract) = r.code("account state", |code| {
+        let state = (AccountState::of_code(code & 3)?, code >> 2 & 1 == 1, code >> 3 & 1 == 1, code >> 4 & 1 == 1);
+        Some(state).filter(|_| code >> 5 == 0)
     })?;
     let credit = if has_credit {
         Some(Credit { limit: r.money("credit limit")?, spent: r.money("credit spent")?, reserved: Money::ZERO })
     } else {
         None
     };
-    Ok(Account {
+    let mut account = Account {
         id,
         group,
         tenant,
@@ -101,15 +104,79 @@ pub(super) fn read_account(r: &mut Reader<'_>, id: AccountId) -> Read<Account> {
             Ok(Total { holding, flow, amount: r.i64("total")? })
         })?,
         cdrs: CdrTrail { count: r.u64("CDR count")?, last: CdrPosition::new(r.u64("last CDR")?) },
-        counters: if has_counters { r.list_of_some("counters", read_counter)?.into() } else { Box::default() },
+        contract: None,
+    };
+    if has_counters {
+        // Written by an earlier release, in which nothing was priced by them.
+        r.list_of_some("counters", read_early_counter)?;
+    }
+    if has_contract {
+        account.contract = Some(Box::new(read_contract(r)?));
+    }
+    Ok(account)
+}
+
+fn put_contract(w: &mut Writer<'_>, contract: &Contract) {
+    let Contract { cycle, subscriptions, last_number } = contract;
+    w.presence(&[cycle.is_some()]);
+    if let Some(Cycle { anchor, period, zone }) = cycle {
+        w.time(*anchor);
+        let (months, days, hours) = period.parts();
+        [months, days, hours].into_iter().for_each(|part| w.u64(part.into()));
+        w.str(zone.name());
+    }
+    w.u64((*last_number).into());
+    w.list(subscriptions, |w, held| {
+        let Subscription { number, offer, version, subscriber, cycle, anchor, cycle_start, cycle_end, state } = held;
+        w.u64((*number).into());
+        w.str(offer.as_str());
+        w.u64((*version).into());
+        w.u64(subscriber.get());
+        w.u64((*cycle).into());
+        w.time(anchor.0);
+        w.u64(anchor.1.into());
+        w.time(*cycle_start);
+        w.time(*cycle_end);
+        w.coded(*state);
+    });
+}
+
+fn read_contract(r: &mut Reader<'_>) -> Read<Contract> {
+    let mut present = r.presence(1, "contract")?;
+    let cycle = r.option(&mut present, |r| {
+        let anchor = r.time("cycle anchor")?;
+        let offset = r.offset();
+        let (months, days, hours) = (r.number("months")?, r.number("days")?, r.number("hours")?);
+        let period = Period::new(months, days, hours).ok_or_else(|| Reader::error("period", offset, Fault::Value))?;
+        let offset = r.offset();
+        let zone = Zone::get(r.str("time zone")?).map_err(|_| Reader::error("time zone", offset, Fault::Value))?;
+        Ok(Cycle { anchor, period, zone })
+    })?;
+    Ok(Contract {
+        cycle,
+        last_number: r.number("last subscription")?,
+        subscriptions: r.list("subscriptions", |r| {
+            Ok(Subscription {
+                number: r.number("subscription")?,
+                offer: OfferName::new(r.str("offer")?),
+                version: r.number("offer version")?,
+                subscriber: SubscriberId::new(r.u64("subscriber")?),
+                cycle: r.number("cycle")?,
+                anchor: (r.time("anchor")?, r.number("anchor cycle")?),
+                cycle_start: r.time("cycle start")?,
+                cycle_end: r.time("cycle end")?,
+                state: r.coded("subscription state")?,
+            })
+        })?,
     })
 }
 
 fn put_counter(w: &mut Writer<'_>, counter: &Counter) {
-    let Counter { id, unit, used, cycle_start, cycle_end } = counter;
+    let Counter { id, unit, used, used_before, cycle_start, cycle_end } = counter;
     w.str(id.as_str());
     w.coded(Holding::Units(*unit));
     w.u64(*used);
+    w.u64(*used_before);
     w.time(*cycle_start);
     w.time(*cycle_end);
 }
@@ -122,14 +189,25 @@ fn read_counter(r: &mut Reader<'_>) -> Read<Counter> {
             Holding::Units(unit) => Some(unit),
         })?,
         used: r.u64("counter used")?,
+        used_before: r.u64("counter used before")?,
         cycle_start: r.time("cycle start")?,
         cycle_end: r.time("cycle end")?,
     })
 }
 
+fn read_early_counter(r: &mut Reader<'_>) -> Read<()> {
+    r.str("counter")?;
+    r.code("counter unit", Holding::of_code)?;
+    r.u64("counter used")?;
+    r.time("cycle start")?;
+    r.time("cycle end")?;
+    Ok(())
+}
+
 fn put_bucket(w: &mut Writer<'_>, bucket: &Bucket) {
     w.str(bucket.id.as_str());
-    w.u8(bucket.holding.code() | bucket.origin.code() << 2 | u8::from(bucket.scope.is_some()) << 3);
+    let (has_scope, has_terms) = (bucket.scope.is_some(), bucket.terms.is_some());
+    w.u8(bucket.holding.code() | bucket.origin.code() << 2 | u8::from(has_scope) << 3 | u8::from(has_terms) << 4);
     w.i64(bucket.balance);
     w.u64(bucket.priority.into());
     w.time(bucket.valid_from);
@@ -139,13 +217,25 @@ fn put_bucket(w: &mut Writer<'_>, bucket: &Bucket) {
         w.list(&scope.rating_groups, |w, group| w.u64(group.get().into()));
         w.list(&scope.service_ids, |w, id| w.u64(id.get().into()));
     }
+    if let Some(terms) = &bucket.terms {
+        let Terms { subscription, opened, cost, rolled, member_cap } = **terms;
+        w.presence(&[member_cap.is_some()]);
+        w.u64(subscription.into());
+        w.i64(opened);
+        w.money(cost);
+        w.u8(rolled);
+        if let Some(cap) = member_cap {
+            w.u64(cap);
+        }
+    }
 }
 
 fn read_bucket(r: &mut Reader<'_>) -> Read<Bucket> {
     let id = BucketId::new(r.str("bucket")?);
-    let (holding, origin, has_scope) = r.code("bucket", |code| {
-        let kind = (Holding::of_code(code & 3)?, Origin::of_code(code >> 2 & 1)?, code >> 3 & 1 == 1);
-        Some(kind).filter(|_| code >> 4 == 0)
+    let (holding, origin, has_scope, has_terms) = r.code("bucket", |code| {
+        let (scope, terms) = (code >> 3 & 1 == 1, code >> 4 & 1 == 1);
+        let kind = (Holding::of_code(code & 3)?, Origin::of_code(code >> 2 & 1)?, scope, terms);
+        Some(kind).filter(|_| code >> 5 == 0)
     })?;
     Ok(Bucket {
         id,
@@ -157,6 +247,18 @@ fn read_bucket(r: &mut Reader<'_>) -> Read<Bucket> {
         valid_from: r.time("valid from")?,
         valid_to: r.time("valid to")?,
         scope: if has_scope { Some(Box::new(read_scope(r)?)) } else { None },
+        terms: if has_terms { Some(Box::new(read_terms(r)?)) } else { None },
+    })
+}
+
+fn read_terms(r: &mut Reader<'_>) -> Read<Terms> {
+    let mut present = r.presence(1, "terms")?;
+    Ok(Terms {
+        subscription: r.number("subscription")?,
+        opened: r.i64("opened with")?,
+        cost: r.money("cost")?,
+        rolled: r.u8("rolled over")?,
+        member_cap: r.option(&mut present, |r| r.u64("member cap"))?,
     })
 }
 
@@ -174,17 +276,23 @@ pub(super) fn put_subscriber(w: &mut Writer<'_>, subscriber: &Subscriber) {
     w.u64(subscriber.tenant.get().into());
     w.u64(subscriber.account.get());
     w.str(subscriber.tariff.as_str());
-    w.coded(subscriber.state);
+    let has_counters = !subscriber.counters.as_slice().is_empty();
+    w.u8(subscriber.state.code() | u8::from(has_counters) << 2);
+    if has_counters {
+        w.list(subscriber.counters.as_slice(), put_counter);
+    }
 }
 
 pub(super) fn read_subscriber(r: &mut Reader<'_>, id: SubscriberId) -> Read<Subscriber> {
     r.version(VERSION, "subscriber")?;
-    Ok(Subscriber {
-        id,
-        group: GroupId::new(r.u64("charging group")?),
-        tenant: TenantId::new(r.number("tenant")?),
-        account: AccountId::new(r.u64("account")?),
-        tariff: TariffName::new(r.str("tariff")?),
-        state: r.coded("subscriber state")?,
-    })
+    let group = GroupId::new(r.u64("charging group")?);
+    let tenant = TenantId::new(r.number("tenant")?);
+    let account = AccountId::new(r.u64("account")?);
+    let tariff = TariffName::new(r.str("tariff")?);
+    let (state, has_counters) = r.code("subscriber state", |code| {
+        let state = (AccountState::of_code(code & 3)?, code >> 2 & 1 == 1);
+        Some(state).filter(|_| code >> 3 == 0)
+    })?;
+    let counters = if has_counters { r.list_of_some("counters", read_counter)? } else { Vec::new() };
+    Ok(Subscriber { id, group, tenant, account, tariff, state, counters: Counters::new(counters) })
 }

@@ -9,17 +9,20 @@ use std::sync::Arc;
 
 use rating_engine::account::{Holding, Origin};
 use rating_engine::cdr::{
-    Cause, CdrKind, CdrSource, Component, Movement, PriceLine, RATING_SEMANTICS, RatedCdr, Rating,
+    Cause, CdrKind, CdrSource, Component, Movement, OfferCycle, PriceLine, RATING_SEMANTICS, RatedCdr, Rating,
 };
 use rating_engine::context::Context;
-use rating_engine::ids::{AccountId, CdrPosition, IdempotencyKey, PriceId, SessionId, SubscriberId, TenantId};
+use rating_engine::ids::{
+    AccountId, CdrPosition, IdempotencyKey, OfferName, PriceId, SessionId, SubscriberId, TenantId,
+};
 use rating_engine::money::{Currency, Money};
+use rating_engine::tariff::FinanceCodes;
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, Units};
 
 use super::context::{put_circumstances, put_identity, read_circumstances, read_identity};
 use super::values::{Coded, TariffRef, payer_code};
-use super::wire::{Fault, Read, Reader, RecordError, Writer};
+use super::wire::{Fault, Presence, Read, Reader, RecordError, Writer};
 
 /// The format of a CDR.
 const VERSION: u8 = 1;
@@ -62,6 +65,10 @@ pub struct StoredCdr {
     pub reported: Units,
     /// How the amount came about; `None` where nothing was rated.
     pub rating: Option<StoredRating>,
+    /// The offer that it is of.
+    pub offer: Option<StoredOffer>,
+    /// What finance is told of it; `None` where nothing is said.
+    pub finance: Option<FinanceCodes>,
     /// The amount charged (positive) or given back (negative) or paid in (negative), in money.
     pub amount: Money,
     /// Its currency.
@@ -91,12 +98,42 @@ pub struct StoredRating {
     pub rated_before: u64,
     /// Rated now, more than before.
     pub rated: u64,
+    /// Where in the tiers that part of it begins that money pays for.
+    pub tier_from: u64,
     /// Charged before in this session and service.
     pub charged_before: Money,
     /// Components.
     pub lines: Vec<StoredLine>,
     /// Used beyond what was granted, raw units.
     pub beyond_grant: u64,
+}
+
+/// The cycle of a subscription to an offer: an [`OfferCycle`] that names the offer's version instead of holding it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredOffer {
+    /// The offer.
+    pub name: OfferName,
+    /// Its version.
+    pub version: u32,
+    /// SHA-256 of its canonical document.
+    pub content_hash: [u8; 32],
+    /// The subscription's number on the account.
+    pub subscription: u32,
+    /// The number of its cycle.
+    pub cycle: u32,
+}
+
+impl StoredOffer {
+    fn of(of: &OfferCycle) -> Self {
+        let OfferCycle { offer, subscription, cycle } = of;
+        Self {
+            name: offer.name().clone(),
+            version: offer.version(),
+            content_hash: *offer.content_hash(),
+            subscription: *subscription,
+            cycle: *cycle,
+        }
+    }
 }
 
 /// What one component of the price line added: a [`PriceLine`] with its exact amount as a fraction.
@@ -139,10 +176,13 @@ impl StoredCdr {
                 used: rating.used,
                 rated_before: rating.rated_before,
                 rated: rating.rated,
+                tier_from: rating.tier_from,
                 charged_before: rating.charged_before,
                 lines: rating.lines.iter().map(StoredLine::of).collect(),
                 beyond_grant: rating.beyond_grant,
             }),
+            offer: cdr.offer.as_ref().map(StoredOffer::of),
+            finance: cdr.finance().cloned(),
             amount: cdr.amount,
             currency: cdr.currency,
             movements: cdr.movements.to_vec(),
@@ -240,17 +280,20 @@ fn put_charge(w: &mut Writer<'_>, cdr: &RatedCdr) {
         accepted,
         reported,
         rating,
+        offer,
         amount,
         currency,
         movements,
     } = cdr;
+    let finance = cdr.finance();
     w.u64(RATING_SEMANTICS.into());
     w.coded(*kind);
     w.coded(*cause);
     let from_operator = matches!(source, CdrSource::Operator { .. });
+    let tier_from = rating.as_ref().map_or(0, |rating| rating.tier_from);
     let named_after_host = match source {
         CdrSource::Network { session, context, .. } => behind_host(session, context),
-        CdrSource::Operator { .. } => None,
+        CdrSource::Operator { .. } | CdrSource::Calendar => None,
     };
     w.presence(&[
         corrects.is_some(),
@@ -258,6 +301,10 @@ fn put_charge(w: &mut Writer<'_>, cdr: &RatedCdr) {
         rating.is_some(),
         from_operator,
         named_after_host.is_some(),
+        matches!(source, CdrSource::Calendar),
+        offer.is_some(),
+        finance.is_some(),
+        tier_from != 0,
     ]);
     w.u64(account.get());
     w.u64(*number);
@@ -290,6 +337,21 @@ fn put_charge(w: &mut Writer<'_>, cdr: &RatedCdr) {
             w.str(key.as_str());
             w.str(reason);
         }
+        CdrSource::Calendar => {}
+    }
+    if let Some(OfferCycle { offer, subscription, cycle }) = offer {
+        w.str(offer.name().as_str());
+        w.u64(offer.version().into());
+        w.raw(offer.content_hash());
+        w.u64((*subscription).into());
+        w.u64((*cycle).into());
+    }
+    if let Some(FinanceCodes { tax_category, tax_included, place_of_supply, ledger_code, revenue_rule }) = finance {
+        w.presence(&[*tax_included]);
+        [tax_category, place_of_supply, ledger_code, revenue_rule].into_iter().for_each(|code| w.str(code));
+    }
+    if tier_from != 0 {
+        w.u64(tier_from);
     }
 }
 
@@ -303,13 +365,13 @@ fn read_charge(r: &mut Reader<'_>) -> Read<StoredCdr> {
     let kind = r.coded("kind")?;
     let cause = r.coded("cause")?;
     let offset = r.offset();
-    let mut present = r.presence(5, "CDR")?;
+    let mut present = r.presence(9, "CDR")?;
     let account = AccountId::new(r.u64("account")?);
     let number = r.u64("number")?;
     let previous = CdrPosition::new(r.u64("previous")?);
     let tenant = TenantId::new(r.number("tenant")?);
     let accepted = r.time("accepted")?;
-    Ok(StoredCdr {
+    let mut cdr = StoredCdr {
         semantics,
         kind,
         cause,
@@ -327,24 +389,60 @@ fn read_charge(r: &mut Reader<'_>) -> Read<StoredCdr> {
         corrects: r.option(&mut present, |r| r.u64("corrects").map(CdrPosition::new))?,
         subscriber: r.option(&mut present, |r| r.u64("subscriber").map(SubscriberId::new))?,
         rating: r.option(&mut present, read_rating)?,
-        source: if present.take() {
-            if present.take() {
-                return Err(Reader::error("CDR", offset, Fault::Value));
-            }
+        source: read_source(r, &mut present, offset)?,
+        offer: r.option(&mut present, read_offer)?,
+        finance: r.option(&mut present, read_finance)?,
+        identity_forgotten: false,
+    };
+    if let Some(tier_from) = r.option(&mut present, |r| r.u64("tier from"))? {
+        let rating = cdr.rating.as_mut().filter(|_| tier_from != 0);
+        rating.ok_or_else(|| Reader::error("CDR", offset, Fault::Value))?.tier_from = tier_from;
+    }
+    Ok(cdr)
+}
+
+fn read_source(r: &mut Reader<'_>, present: &mut Presence, offset: usize) -> Read<CdrSource> {
+    let (from_operator, behind_host, from_calendar) = (present.take(), present.take(), present.take());
+    Ok(match (from_operator, behind_host, from_calendar) {
+        (false, false, true) => CdrSource::Calendar,
+        (true, false, false) => {
             let key = IdempotencyKey::new(r.str("idempotency key")?);
             CdrSource::Operator { key, reason: r.str("reason")?.into() }
-        } else {
+        }
+        (false, _, false) => {
             let session = r.octets("session")?;
             let (request, service) = (r.number("request")?, r.service_key()?);
             let context = read_circumstances(r)?;
-            let session = if present.take() {
+            let session = if behind_host {
                 SessionId::new(&[context.client_host.as_bytes(), session].concat())
             } else {
                 SessionId::new(session)
             };
             CdrSource::Network { session, request, service, context: Arc::new(context) }
-        },
-        identity_forgotten: false,
+        }
+        (true, ..) | (false, true, true) => return Err(Reader::error("CDR", offset, Fault::Value)),
+    })
+}
+
+fn read_offer(r: &mut Reader<'_>) -> Read<StoredOffer> {
+    Ok(StoredOffer {
+        name: OfferName::new(r.str("offer")?),
+        version: r.number("offer version")?,
+        content_hash: r.array("offer content hash")?,
+        subscription: r.number("subscription")?,
+        cycle: r.number("cycle")?,
+    })
+}
+
+fn read_finance(r: &mut Reader<'_>) -> Read<FinanceCodes> {
+    let mut present = r.presence(1, "finance codes")?;
+    let mut code = |what| r.str(what).map(Into::into);
+    Ok(FinanceCodes {
+        tax_included: present.take(),
+        tax_category: code("tax category")?,
+        place_of_supply: code("place of supply")?,
+        ledger_code: code("ledger code")?,
+        revenue_rule: code("revenue rule")?,
     })
 }
 
@@ -362,6 +460,9 @@ fn put_rating(w: &mut Writer<'_>, rating: &Rating) {
         lines,
         beyond_grant,
         slice,
+        // Behind everything else of the CDR.
+        tier_from: _,
+        place: _,
     } = rating;
     w.tariff_ref(tariff);
     w.str(price.as_str());
@@ -397,6 +498,7 @@ fn read_rating(r: &mut Reader<'_>) -> Read<StoredRating> {
         used: r.u64("used")?,
         rated_before: r.u64("rated before")?,
         rated: r.u64("rated")?,
+        tier_from: 0,
         charged_before: r.money("charged before")?,
         beyond_grant: r.u64("beyond grant")?,
         lines: r.list("price lines", read_line)?,
@@ -417,15 +519,28 @@ fn read_line(r: &mut Reader<'_>) -> Read<StoredLine> {
 }
 
 fn put_movement(w: &mut Writer<'_>, movement: &Movement) {
-    let Movement { payer, holding, origin, before, delta } = movement;
-    w.u8(holding.code() | origin.code() << 2 | payer_code(payer) << 3);
+    let Movement { payer, holding, origin, before, delta, cost } = movement;
+    // Money costs what it is.
+    let has_cost = *cost != Money::ZERO && *holding != Holding::Money;
+    w.u8(holding.code() | origin.code() << 2 | payer_code(payer) << 3 | u8::from(has_cost) << 5);
     w.payer(payer);
     w.i64(*before);
     w.i64(*delta);
+    if has_cost {
+        w.money(*cost);
+    }
 }
 
 fn read_movement(r: &mut Reader<'_>) -> Read<Movement> {
-    let (holding, origin, payer) =
-        r.code("movement", |code| Some((Holding::of_code(code & 3)?, Origin::of_code(code >> 2 & 1)?, code >> 3)))?;
-    Ok(Movement { payer: r.payer(payer)?, holding, origin, before: r.i64("before")?, delta: r.i64("delta")? })
+    let (holding, origin, payer, has_cost) = r.code("movement", |code| {
+        let (holding, origin) = (Holding::of_code(code & 3)?, Origin::of_code(code >> 2 & 1)?);
+        Some((holding, origin, code >> 3 & 3, code >> 5 & 1 == 1)).filter(|_| code >> 6 == 0)
+    })?;
+    let (payer, before, delta) = (r.payer(payer)?, r.i64("before")?, r.i64("delta")?);
+    let cost = match (has_cost, holding, origin) {
+        (true, ..) => r.money("cost")?,
+        (false, Holding::Money, Origin::Paid) => Money::from_micros(delta),
+        (false, ..) => Money::ZERO,
+    };
+    Ok(Movement { payer, holding, origin, before, delta, cost })
 }

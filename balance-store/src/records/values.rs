@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use rating_engine::account::{AccountState, Flow, Holding, Origin};
+use rating_engine::account::{AccountState, Flow, Holding, Origin, SubscriptionState};
 use rating_engine::cdr::{Cause, CdrKind, Payer};
 use rating_engine::command::{Denial, RequestKind};
 use rating_engine::ids::{BucketId, Digits, Identifier, RatingGroup, ServiceId, TariffName};
@@ -52,8 +52,9 @@ codes!(Flow: 0 Opening, 1 TopUp, 2 Grant, 3 Refund, 4 Debit, 5 Expiry);
 codes!(Measure: 1 Seconds, 2 TotalOctets, 3 UplinkOctets, 4 DownlinkOctets, 5 Events);
 codes!(RequestKind: 1 Start, 2 Update, 3 Stop, 4 Event);
 codes!(Denial: 1 CreditLimitReached, 2 ServiceDenied, 3 Rejected, 4 RatingFailed, 5 UsageSuspect);
-codes!(CdrKind: 1 Usage, 2 TopUp, 3 Refund, 4 Suspense, 5 Lapse);
-codes!(Cause: 1 Interim, 2 Final, 3 Event, 4 Expired, 5 ClientRestarted, 6 Reopened, 7 Operator);
+codes!(CdrKind: 1 Usage, 2 TopUp, 3 Refund, 4 Suspense, 5 Lapse, 6 Recurring, 7 OneTime, 8 Allowance, 9 Expiry);
+codes!(Cause: 1 Interim, 2 Final, 3 Event, 4 Expired, 5 ClientRestarted, 6 Reopened, 7 Operator, 8 FirstUse, 9 Due);
+codes!(SubscriptionState: 0 Active, 1 Cancelled, 2 Unpaid);
 
 impl Writer<'_> {
     pub(super) fn coded<T: Coded>(&mut self, value: T) {

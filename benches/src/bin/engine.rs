@@ -6,7 +6,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use rating_engine::account::{Account, AccountState, Bucket, CdrTrail, Holding, Origin, Subscriber};
+use rating_engine::account::{Account, AccountState, Bucket, CdrTrail, Counters, Holding, Origin, Subscriber};
 use rating_engine::command::{Action, Command, Mutation, Profile, Requested, ServiceRequest, Used};
 use rating_engine::context::{Context, PacketContext};
 use rating_engine::ids::*;
@@ -55,6 +55,7 @@ fn main() {
             valid_from: Timestamp::default(),
             valid_to: Timestamp::NEVER,
             scope: None,
+            terms: None,
         };
         let account = Account {
             id: AccountId::new(number),
@@ -69,7 +70,7 @@ fn main() {
                 bucket("main", Holding::Money, 1000 * MICROS),
             ],
             totals: Vec::new(),
-            counters: Box::default(),
+            contract: None,
             cdrs: CdrTrail::default(),
         };
         let subscriber = Subscriber {
@@ -79,10 +80,11 @@ fn main() {
             group,
             tariff: TariffName::new("bench"),
             state: AccountState::Active,
+            counters: Counters::default(),
         };
         shards.with(group, |shard| {
-            let _ = shard.mutate(Mutation::OpenAccount(Box::new(account)), now);
-            let _ = shard.mutate(Mutation::PutSubscriber(subscriber), now);
+            let _ = shard.mutate(&tariffs, Mutation::OpenAccount(Box::new(account)), now);
+            let _ = shard.mutate(&tariffs, Mutation::PutSubscriber(subscriber), now);
         });
     }
     let host: Arc<str> = "smf.example.org".into();

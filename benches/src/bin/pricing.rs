@@ -8,7 +8,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use rating_engine::account::{Account, AccountState, Bucket, CdrTrail, Holding, Origin};
+use rating_engine::account::{Account, AccountState, Bucket, CdrTrail, Counters, Holding, Means, Origin};
 use rating_engine::calendar::{Calendar, Span, Weekday, Window, WindowId, Zone};
 use rating_engine::context::Context;
 use rating_engine::ids::{AccountId, BucketId, GroupId, PriceId, RatingGroup, TariffName, TenantId};
@@ -98,10 +98,12 @@ fn report(what: &str, tariff: &Arc<TariffVersion>, account: &Account, octets: u6
     tariffs.insert(tariff.clone());
     let (context, key) = (context(), key(1));
     let pricing = Pricing { book: Book::new(tariff, &tariffs), context: &context, key: &key };
-    let settle = |account: &mut Account, rated: &mut Rated| {
+    let mut counters = Counters::default();
+    let mut settle = |account: &mut Account, rated: &mut Rated| {
         let mut slices = Slices::new();
+        let mut means = Means { account, counters: &mut counters };
         if let Some(applied) = pricing.at(NOW) {
-            let _ = rating::settle(account, &pricing, rated, black_box(octets), NOW, applied, &mut slices);
+            let _ = rating::settle(&mut means, &pricing, rated, black_box(octets), NOW, applied, &mut slices);
         }
         slices
     };
@@ -166,6 +168,7 @@ fn account(buckets: u16) -> Account {
         valid_from: Timestamp::default(),
         valid_to: Timestamp::NEVER,
         scope: None,
+        terms: None,
     };
     let mut account = Account {
         id: AccountId::new(1),
@@ -177,7 +180,7 @@ fn account(buckets: u16) -> Account {
         debt: rating_engine::money::Money::ZERO,
         buckets: (0..buckets).map(bucket).collect(),
         totals: Vec::new(),
-        counters: Box::default(),
+        contract: None,
         cdrs: CdrTrail::default(),
     };
     account.sort_buckets();

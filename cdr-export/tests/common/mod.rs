@@ -8,16 +8,19 @@ use cdr_export::{
 };
 use ocs_proto::cdr::v1::cdr_export_client::CdrExportClient;
 use rating_engine::account::{Holding, Origin};
-use rating_engine::calendar::WindowId;
-use rating_engine::cdr::{Cause, CdrKind, CdrSource, Component, Movement, Payer, PriceLine, RatedCdr, Rating};
+use rating_engine::calendar::{WindowId, Zone};
+use rating_engine::cdr::{
+    Cause, CdrKind, CdrSource, Component, Movement, OfferCycle, Payer, PriceLine, RatedCdr, Rating,
+};
 use rating_engine::context::{Context, ImsContext, PacketContext, Plmn, Slice, SmsContext};
 use rating_engine::ids::{
-    AccountId, BucketId, CdrPosition, PartitionId, PriceId, RatingGroup, ServiceId, SessionId, SubscriberId,
+    AccountId, BucketId, CdrPosition, OfferName, PartitionId, PriceId, RatingGroup, ServiceId, SessionId, SubscriberId,
     TariffName, TenantId,
 };
 use rating_engine::money::{Currency, Money, Rate, Rounding};
+use rating_engine::offer::{OfferDraft, OfferVersion};
 use rating_engine::selector::Filter;
-use rating_engine::tariff::{Price, Service, ServiceKey, TariffDraft, TariffVersion};
+use rating_engine::tariff::{FinanceCodes, Price, Service, ServiceKey, TariffDraft, TariffVersion};
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, MoneyUnits, Unit, Units};
 use tokio::net::TcpListener;
@@ -30,10 +33,37 @@ pub const PARTITION: PartitionId = PartitionId::new(3);
 
 pub fn tariff() -> Arc<TariffVersion> {
     let rate = Rate::new(10_000, 1 << 20).unwrap();
+    let finance = FinanceCodes {
+        tax_category: "standard".into(),
+        tax_included: true,
+        place_of_supply: "DE".into(),
+        ledger_code: "4000".into(),
+        revenue_rule: "usage".into(),
+    };
     let price = Price::flat(PriceId::new("data-default"), Filter::default(), Measure::TotalOctets, rate);
+    let price = Price { finance, ..price };
     TariffDraft::new(TariffName::new("smart"), 2, Currency::EUR, Rounding::MICRO, vec![price], [7; 32])
         .publish()
         .unwrap()
+}
+
+/// An offer that does nothing.
+pub fn offer() -> Arc<OfferVersion> {
+    let draft = OfferDraft {
+        name: OfferName::new("data-m"),
+        version: 4,
+        currency: Currency::EUR,
+        zone: Zone::utc(),
+        tariff: None,
+        setup_fee: Money::ZERO,
+        fee: Money::ZERO,
+        period: None,
+        renews: false,
+        allowances: Vec::new(),
+        finance: FinanceCodes::default(),
+        content_hash: [9; 32],
+    };
+    draft.publish().unwrap()
 }
 
 /// What a gateway says of a data session.
@@ -121,8 +151,12 @@ pub fn usage(context: Context, number: u64) -> RatedCdr {
         origin,
         before,
         delta,
+        cost: if holding == Holding::Money { Money::from_micros(delta) } else { Money::from_micros(-7) },
     };
-    let owed = |payer, before, delta| Movement { payer, holding: Holding::Money, origin: Origin::Paid, before, delta };
+    let owed = |payer, before, delta| {
+        let cost = Money::from_micros(delta);
+        Movement { payer, holding: Holding::Money, origin: Origin::Paid, before, delta, cost }
+    };
     RatedCdr {
         kind: CdrKind::Usage,
         corrects: Some(CdrPosition::new(5)),
@@ -155,6 +189,7 @@ pub fn usage(context: Context, number: u64) -> RatedCdr {
         rating: Some(Rating {
             tariff: tariff(),
             price: PriceId::new("data-default"),
+            place: 0,
             measure: Some(Measure::TotalOctets),
             used_before: 100,
             window: WindowId::default(),
@@ -162,6 +197,7 @@ pub fn usage(context: Context, number: u64) -> RatedCdr {
             used: 30,
             rated_before: 101,
             rated: 31,
+            tier_from: 101,
             charged_before: Money::from_micros(99),
             lines: [
                 PriceLine {
@@ -179,6 +215,7 @@ pub fn usage(context: Context, number: u64) -> RatedCdr {
             .collect(),
             beyond_grant: 3,
         }),
+        offer: Some(OfferCycle { offer: offer(), subscription: 3, cycle: 2 }),
         amount: Money::from_micros(12_345),
         currency: Currency::EUR,
         movements: [

@@ -5,7 +5,9 @@ use std::sync::Arc;
 use ocs_proto::charging::convert::{holding, money, origin, service, service_key, time};
 use ocs_proto::operator::v1 as wire;
 use ocs_proto::operator::v1::accounts_server::{Accounts, AccountsServer};
-use rating_engine::account::{Account, AccountState, Bucket, BucketScope, Counter, Credit, Flow, Holding, Total};
+use rating_engine::account::{
+    Account, AccountState, Bucket, BucketScope, Counter, Credit, Flow, Holding, Subscription, SubscriptionState, Total,
+};
 use rating_engine::command::Refusal;
 use rating_engine::money::{Currency, Money};
 use rating_engine::session::{GrantState, LineState, ServiceState, Session};
@@ -125,7 +127,25 @@ fn account(snapshot: AccountSnapshot) -> wire::Account {
         subscriber_count: count(subscribers.len()),
         sessions: sessions.iter().take(SHOWN_MAX).map(|open| session(open, &account, &tariffs)).collect(),
         subscribers: subscribers.iter().take(SHOWN_MAX).map(subscriber).collect(),
-        counters: account.counters.iter().map(counter).collect(),
+        subscriptions: account.contract.iter().flat_map(|contract| &contract.subscriptions).map(subscription).collect(),
+    }
+}
+
+fn subscription(held: &Subscription) -> wire::Subscription {
+    let state = match held.state {
+        SubscriptionState::Active => wire::SubscriptionState::Active,
+        SubscriptionState::Cancelled => wire::SubscriptionState::Cancelled,
+        SubscriptionState::Unpaid => wire::SubscriptionState::Unpaid,
+    };
+    wire::Subscription {
+        number: held.number,
+        offer: held.offer.as_str().to_owned(),
+        offer_version: held.version,
+        subscriber_id: held.subscriber.get(),
+        cycle: held.cycle,
+        cycle_start: Some(time(held.cycle_start)),
+        cycle_end: (held.cycle_end != Timestamp::NEVER).then(|| time(held.cycle_end)),
+        state: state.into(),
     }
 }
 
@@ -154,6 +174,9 @@ fn bucket(bucket: &Bucket) -> wire::Bucket {
         valid_from: (bucket.valid_from != Timestamp::default()).then(|| time(bucket.valid_from)),
         valid_to: (bucket.valid_to != Timestamp::NEVER).then(|| time(bucket.valid_to)),
         scope: bucket.scope.as_deref().map(scope),
+        subscription: bucket.terms.as_ref().map_or(0, |terms| terms.subscription),
+        member_cap: bucket.terms.as_ref().and_then(|terms| terms.member_cap),
+        cost: bucket.terms.as_ref().map_or(0, |terms| terms.cost.micros()),
     }
 }
 
@@ -251,5 +274,6 @@ fn subscriber(known: &SubscriberSnapshot) -> wire::Subscriber {
         identifiers: known.identifiers.iter().map(ToString::to_string).collect(),
         tariff: known.subscriber.tariff.as_str().to_owned(),
         state: state(known.subscriber.state).into(),
+        counters: known.subscriber.counters.as_slice().iter().map(counter).collect(),
     }
 }

@@ -129,6 +129,7 @@ impl TopUp {
             valid_from,
             valid_to,
             scope: None,
+            terms: None,
         };
         let (key, reason) = (IdempotencyKey::new(&key), request.reason.into());
         Ok(Self { selection, amount, currency, bucket, key, reason })

@@ -13,14 +13,14 @@ use ocs_api::{
 use ocs_proto::charging::v1 as common;
 use ocs_proto::operator::v1 as wire;
 use rating_engine::account::{
-    Account, AccountState, Bucket, BucketScope, CdrTrail, Counter, Credit, Flow, Holding, Origin, Reservation,
-    Subscriber, Total,
+    Account, AccountState, Bucket, BucketScope, CdrTrail, Contract, Counter, Counters, Credit, Flow, Holding, Origin,
+    Reservation, Subscriber, Subscription, SubscriptionState, Terms, Total,
 };
 use rating_engine::command::{Mutation, Refusal};
 use rating_engine::context::Context;
 use rating_engine::ids::{
-    AccountId, BucketId, CdrPosition, CounterId, GroupId, PriceId, RatingGroup, ServiceId, SessionId, SubscriberId,
-    TariffName, TenantId,
+    AccountId, BucketId, CdrPosition, CounterId, GroupId, OfferName, PriceId, RatingGroup, ServiceId, SessionId,
+    SubscriberId, TariffName, TenantId,
 };
 use rating_engine::money::{Currency, Money, Rate, Rounding};
 use rating_engine::selector::Filter;
@@ -62,6 +62,14 @@ impl Operations for InMemory {
             group: self.account.group,
             tariff: TariffName::new("smart"),
             state: AccountState::Suspended,
+            counters: Counters::new(vec![Counter {
+                id: CounterId::new("voice"),
+                unit: Unit::Second,
+                used: 2520,
+                used_before: 0,
+                cycle_start: Timestamp::from_millis(1000),
+                cycle_end: Timestamp::from_millis(5000),
+            }]),
         };
         let identifiers = vec!["msisdn-491701".parse().unwrap(), "imsi-262010".parse().unwrap()];
         Ok(AccountSnapshot {
@@ -117,6 +125,7 @@ fn bucket(id: &str, holding: Holding, balance: i64, reserved: i64) -> Bucket {
         valid_from: Timestamp::default(),
         valid_to: Timestamp::NEVER,
         scope: None,
+        terms: None,
     }
 }
 
@@ -131,6 +140,13 @@ fn account() -> Account {
         valid_from: Timestamp::from_millis(1),
         valid_to: Timestamp::from_millis(2500),
         scope: Some(Box::new(scope)),
+        terms: Some(Box::new(Terms {
+            subscription: 2,
+            opened: 2000,
+            cost: Money::from_micros(70),
+            rolled: 0,
+            member_cap: Some(1500),
+        })),
         ..bucket("bundle", Holding::Units(Unit::Octet), 1000, 400)
     };
     Account {
@@ -147,14 +163,21 @@ fn account() -> Account {
         debt: Money::from_micros(5),
         buckets: vec![bundle, bucket("main", Holding::Money, 5_000_000, 250_000)],
         totals: vec![Total { holding: Holding::Money, flow: Flow::Opening, amount: 5_000_000 }],
-        counters: [Counter {
-            id: CounterId::new("voice"),
-            unit: Unit::Second,
-            used: 2520,
-            cycle_start: Timestamp::from_millis(1000),
-            cycle_end: Timestamp::from_millis(5000),
-        }]
-        .into(),
+        contract: Some(Box::new(Contract {
+            cycle: None,
+            subscriptions: vec![Subscription {
+                number: 2,
+                offer: OfferName::new("data-m"),
+                version: 1,
+                subscriber: SubscriberId::new(9),
+                cycle: 3,
+                anchor: (Timestamp::default(), 0),
+                cycle_start: Timestamp::from_millis(1000),
+                cycle_end: Timestamp::from_millis(5000),
+                state: SubscriptionState::Unpaid,
+            }],
+            last_number: 2,
+        })),
         cdrs: CdrTrail { count: 3, last: CdrPosition::new(99) },
     }
 }
@@ -296,6 +319,9 @@ async fn an_account_is_shown_with_everything_in_it() {
                     rating_groups: vec![10],
                     service_ids: vec![1],
                 }),
+                subscription: 2,
+                member_cap: Some(1500),
+                cost: 70,
             },
             wire::Bucket {
                 bucket_id: "main".into(),
@@ -315,12 +341,15 @@ async fn an_account_is_shown_with_everything_in_it() {
             flow: wire::Flow::Opening.into(),
             amount: 5_000_000,
         }],
-        counters: vec![wire::Counter {
-            counter_id: "voice".into(),
-            holding: common::Holding::Seconds.into(),
-            used: 2520,
+        subscriptions: vec![wire::Subscription {
+            number: 2,
+            offer: "data-m".into(),
+            offer_version: 1,
+            subscriber_id: 9,
+            cycle: 3,
             cycle_start: at(1000),
             cycle_end: at(5000),
+            state: wire::SubscriptionState::Unpaid.into(),
         }],
         cdr_count: 3,
         last_cdr_position: 99,
@@ -358,6 +387,13 @@ async fn an_account_is_shown_with_everything_in_it() {
             identifiers: vec!["msisdn-491701".into(), "imsi-262010".into()],
             tariff: "smart".into(),
             state: wire::AccountState::Suspended.into(),
+            counters: vec![wire::Counter {
+                counter_id: "voice".into(),
+                holding: common::Holding::Seconds.into(),
+                used: 2520,
+                cycle_start: at(1000),
+                cycle_end: at(5000),
+            }],
         }],
     };
     assert_eq!(shown, expected);

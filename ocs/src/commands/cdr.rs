@@ -120,7 +120,7 @@ fn print(cdr: &wire::RatedCdr, output: Output) -> std::io::Result<()> {
             network.service_key.as_ref().and_then(|key| key.rating_group).map(|group| format!("rg {group}")),
         ),
         Some(wire::rated_cdr::Source::Operator(operator)) => (operator.key.clone(), None),
-        None => (String::new(), None),
+        Some(wire::rated_cdr::Source::Calendar(_)) | None => (String::new(), None),
     };
     let rating = cdr.rating.as_ref();
     let mut out = std::io::stdout().lock();
@@ -154,6 +154,7 @@ fn print(cdr: &wire::RatedCdr, output: Output) -> std::io::Result<()> {
                 "used": rating.map(|rating| rating.used), "rated": rating.map(|rating| rating.rated),
                 "tariff": rating.and_then(|rating| rating.tariff.as_ref()).map(|tariff| tariff.name.clone()),
                 "price": rating.map(|rating| rating.price_id.clone()),
+                "offer": cdr.offer.as_ref().map(|offer| offer.name.clone()),
                 "movements": movements,
             });
             writeln!(out, "{line}")

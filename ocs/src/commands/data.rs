@@ -6,6 +6,7 @@ use std::sync::Arc;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::audit::{self, Summary};
+use crate::catalogue::Document;
 use crate::cli::{self, Output};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -31,16 +32,16 @@ fn config_for(folder: &std::path::Path) -> Config {
 pub(super) fn import(options: &cli::Import) -> Result<ExitCode, OpenError> {
     let config = config_for(&options.data);
     let plain = |error: import::ImportErrors| OpenError(error.to_string());
-    if options.tariffs.is_empty() && options.accounts.is_empty() && options.subscribers.is_empty() {
-        return Err(OpenError("name at least one of --tariffs, --accounts, --subscribers".to_owned()));
+    if options.catalogue.is_empty() && options.accounts.is_empty() && options.subscribers.is_empty() {
+        return Err(OpenError("name at least one of --catalogue, --accounts, --subscribers".to_owned()));
     }
     // What is there counts for every check. A dry run, and files that are refused, never make a folder.
     let clock = Arc::new(Clock::real());
     let there = options.data.join("log").exists();
     let loaded = there.then(|| store::load(&config, clock.now())).transpose()?;
     let known = loaded.as_ref().map(There::of);
-    let tariffs = import::read_tariffs(&options.tariffs, |tariff| {
-        known.map_or(Ok(()), |known| known.has_tariff(tariff).map(drop))
+    let documents = import::read_catalogue(&options.catalogue, |document| {
+        known.map_or(Ok(()), |known| known.has_document(document).map(drop))
     })
     .map_err(plain)?;
     let accounts = import::read_accounts(&options.accounts, |account| {
@@ -53,14 +54,28 @@ pub(super) fn import(options: &cli::Import) -> Result<ExitCode, OpenError> {
         &options.subscribers,
         |name| {
             known.is_some_and(|known| known.knows_tariff(name))
-                || tariffs.iter().any(|tariff| tariff.version.name() == name)
+                || documents
+                    .iter()
+                    .any(|it| matches!(&it.document, Document::Tariff(version) if version.name() == name))
+        },
+        |name| {
+            let in_files = documents.iter().filter_map(|it| match &it.document {
+                Document::Offer(version) if version.name() == name => Some(version.clone()),
+                Document::Tariff(_) | Document::Offer(_) => None,
+            });
+            in_files.max_by_key(|version| version.version()).or_else(|| known.and_then(|known| known.offer(name)))
         },
         |id| groups.get(&id).copied().or_else(|| known.and_then(|known| known.group_of(id))),
         |subscriber| known.map_or(Ok(()), |known| known.has_subscriber(subscriber).map(drop)),
     )
     .map_err(plain)?;
     if options.dry_run {
-        println!("good: {} tariffs, {} accounts, {} subscribers", tariffs.len(), accounts.len(), subscribers.len());
+        println!(
+            "good: {} catalogue documents, {} accounts, {} subscribers",
+            documents.len(),
+            accounts.len(),
+            subscribers.len()
+        );
         return Ok(ExitCode::SUCCESS);
     }
     let loaded = match loaded {
@@ -69,8 +84,8 @@ pub(super) fn import(options: &cli::Import) -> Result<ExitCode, OpenError> {
     };
     let mut filling = Filling::over(&config, loaded, clock)?;
     let done = (|| {
-        for tariff in &tariffs {
-            filling.tariff(tariff)?;
+        for document in &documents {
+            filling.document(document)?;
         }
         let progress = bar(u64::try_from(accounts.len()).unwrap_or(0), "accounts");
         for account in accounts {
@@ -88,8 +103,9 @@ pub(super) fn import(options: &cli::Import) -> Result<ExitCode, OpenError> {
     })();
     let written = filling.finish();
     println!(
-        "imported {} tariffs, {} accounts ({} were there), {} subscribers into {}",
+        "imported {} tariffs, {} offers, {} accounts ({} were there), {} subscribers into {}",
         written.tariffs,
+        written.offers,
         written.accounts,
         written.accounts_there,
         written.subscribers,
@@ -136,6 +152,9 @@ fn print(report: &audit::Report, options: &cli::Audit) {
     println!("charged          {}", money(&report.charged_micros));
     println!("refunded         {}", money(&report.refunded_micros));
     println!("topped up        {}", money(&report.topped_up_micros));
+    println!("fees of offers   {}", money(&report.fees_micros));
+    println!("given by offers  {}", money(&report.granted_micros));
+    println!("lapsed           {}", money(&report.expired_micros));
     println!("hash chain       {}", report.chain);
     for path in &options.agrees_with {
         println!("compared with    {}", path.display());

@@ -128,13 +128,28 @@ fn show(account: &wire::Account, output: Output) {
             instant(bucket.valid_to.as_ref()).unwrap_or_else(|| "always".to_owned())
         );
     }
-    if !account.counters.is_empty() {
-        println!("\nCOUNTER           USED IN THE CYCLE    CYCLE FROM                 TO");
+    if !account.subscriptions.is_empty() {
+        println!("\nOFFER                    NUMBER   FOR         CYCLE   ENDS                       STATE");
     }
-    for counter in &account.counters {
+    for held in &account.subscriptions {
         println!(
-            "{:<17} {:<20} {}   {}",
+            "{:<24} {:<8} {:<11} {:<7} {:<26} {}",
+            format!("{} {}", held.offer, held.offer_version),
+            held.number,
+            held.subscriber_id,
+            held.cycle,
+            instant(held.cycle_end.as_ref()).unwrap_or_else(|| "never".to_owned()),
+            state_of(held)
+        );
+    }
+    if account.subscribers.iter().any(|subscriber| !subscriber.counters.is_empty()) {
+        println!("\nCOUNTER           OF          USED IN THE CYCLE    CYCLE FROM                 TO");
+    }
+    for (subscriber, counter) in counters(account) {
+        println!(
+            "{:<17} {:<11} {:<20} {}   {}",
             counter.counter_id,
+            subscriber,
             amount(counter.holding, i64::try_from(counter.used).unwrap_or(i64::MAX)),
             instant(counter.cycle_start.as_ref()).unwrap_or_default(),
             instant(counter.cycle_end.as_ref()).unwrap_or_default()
@@ -171,6 +186,20 @@ fn key(key: Option<&common::ServiceKey>) -> String {
     key.service_ids.iter().fold(group, |text, id| format!("{text} service {id}"))
 }
 
+fn counters(account: &wire::Account) -> impl Iterator<Item = (u64, &wire::Counter)> {
+    let of = |subscriber: &'_ wire::Subscriber| subscriber.subscriber_id;
+    account.subscribers.iter().flat_map(move |it| it.counters.iter().map(move |counter| (of(it), counter)))
+}
+
+fn state_of(held: &wire::Subscription) -> &'static str {
+    match held.state() {
+        wire::SubscriptionState::Unspecified => "unknown",
+        wire::SubscriptionState::Active => "active",
+        wire::SubscriptionState::Cancelled => "ends with its cycle",
+        wire::SubscriptionState::Unpaid => "waits for its fee",
+    }
+}
+
 fn as_json(account: &wire::Account) -> serde_json::Value {
     let buckets: Vec<_> = account
         .buckets
@@ -185,12 +214,21 @@ fn as_json(account: &wire::Account) -> serde_json::Value {
             })
         })
         .collect();
-    let counters: Vec<_> = account
-        .counters
+    let subscriptions: Vec<_> = account
+        .subscriptions
         .iter()
-        .map(|counter| {
+        .map(|held| {
             json!({
-                "id": counter.counter_id,
+                "number": held.number, "offer": held.offer, "version": held.offer_version,
+                "subscriber": held.subscriber_id, "cycle": held.cycle, "state": state_of(held),
+                "cycle_start": instant(held.cycle_start.as_ref()), "cycle_end": instant(held.cycle_end.as_ref()),
+            })
+        })
+        .collect();
+    let counters: Vec<_> = counters(account)
+        .map(|(subscriber, counter)| {
+            json!({
+                "id": counter.counter_id, "subscriber": subscriber,
                 "holding": common::Holding::try_from(counter.holding).map_or("", |holding| holding.as_str_name()),
                 "used": counter.used,
                 "cycle_start": instant(counter.cycle_start.as_ref()), "cycle_end": instant(counter.cycle_end.as_ref()),
@@ -238,7 +276,7 @@ fn as_json(account: &wire::Account) -> serde_json::Value {
             "reserved": money(credit.reserved.as_ref()),
         })),
         "debt": money(account.debt.as_ref()),
-        "buckets": buckets, "counters": counters, "sessions": sessions, "subscribers": subscribers,
+        "buckets": buckets, "subscriptions": subscriptions, "counters": counters, "sessions": sessions, "subscribers": subscribers,
         "cdrs": account.cdr_count, "last_cdr_position": account.last_cdr_position,
     })
 }

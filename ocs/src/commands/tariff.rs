@@ -3,9 +3,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use rating_engine::tariff::TariffVersion;
-
-use crate::catalogue::{self, CatalogueError};
+use crate::catalogue::{self, CatalogueError, Document};
 use crate::cli::{Output, Tariff, TariffCheck};
 use crate::store::{OpenError, because};
 
@@ -35,17 +33,29 @@ fn check(options: &TariffCheck) -> Result<ExitCode, OpenError> {
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-fn print(path: &Path, parsed: &Result<std::sync::Arc<TariffVersion>, CatalogueError>) {
+fn print(path: &Path, parsed: &Result<Document, CatalogueError>) {
     let path = path.display();
     match parsed {
-        Ok(tariff) => println!(
-            "{path}: good: {} version {}, {}, {} prices, content {}",
-            tariff.name(),
-            tariff.version(),
-            tariff.currency(),
-            tariff.prices().len(),
-            super::hex(tariff.content_hash().first_chunk::<8>().unwrap_or(&[0; 8])),
-        ),
+        Ok(document) => {
+            let hash = super::hex(document.content_hash().first_chunk::<8>().unwrap_or(&[0; 8]));
+            match document {
+                Document::Tariff(tariff) => println!(
+                    "{path}: good: {} version {}, {}, {} prices, content {hash}",
+                    tariff.name(),
+                    tariff.version(),
+                    tariff.currency(),
+                    tariff.prices().len(),
+                ),
+                Document::Offer(offer) => println!(
+                    "{path}: good: offer {} version {}, {} {}, {} allowances, content {hash}",
+                    offer.name(),
+                    offer.version(),
+                    offer.fee(),
+                    offer.currency(),
+                    offer.allowances().count(),
+                ),
+            }
+        }
         Err(CatalogueError::Syntax { reason, .. }) => println!("{path}: {reason}"),
         Err(CatalogueError::Problems(problems)) => {
             problems.iter().for_each(|problem| println!("{path}: {problem}"));
@@ -53,10 +63,19 @@ fn print(path: &Path, parsed: &Result<std::sync::Arc<TariffVersion>, CatalogueEr
     }
 }
 
-fn as_json(path: &Path, parsed: &Result<std::sync::Arc<TariffVersion>, CatalogueError>) -> serde_json::Value {
+fn as_json(path: &Path, parsed: &Result<Document, CatalogueError>) -> serde_json::Value {
     let file = path.display().to_string();
     match parsed {
-        Ok(tariff) => serde_json::json!({
+        Ok(Document::Offer(offer)) => serde_json::json!({
+            "file": file,
+            "good": true,
+            "offer": offer.name().as_str(),
+            "version": offer.version(),
+            "currency": offer.currency().to_string(),
+            "allowances": offer.allowances().count(),
+            "content_hash": super::hex(offer.content_hash()),
+        }),
+        Ok(Document::Tariff(tariff)) => serde_json::json!({
             "file": file,
             "good": true,
             "tariff": tariff.name().as_str(),

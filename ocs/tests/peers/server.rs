@@ -53,7 +53,7 @@ impl Ocs {
                 let import = Command::new(BINARY)
                     .arg("import")
                     .args(["--data".as_ref(), data.as_os_str()])
-                    .args(["--tariffs".as_ref(), file("tariff.yaml", tariff).as_os_str()])
+                    .args(["--catalogue".as_ref(), file("tariff.yaml", tariff).as_os_str()])
                     .args(["--accounts".as_ref(), file("accounts.jsonl", accounts).as_os_str()])
                     .args(["--subscribers".as_ref(), file("subscribers.jsonl", subscribers).as_os_str()])
                     .output()

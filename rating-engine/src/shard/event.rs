@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::serve::{as_asked, cdr_of};
-use super::{Scene, Shard, Tariffs, finish, new_session, refused, scene, tariff_of, unchanged};
-use crate::account::{Account, Holding};
+use super::{Scene, Shard, Tariffs, finish, new_session, offers, refused, scene, tariff_of, unchanged};
+use crate::account::{Account, Holding, Means};
 use crate::cdr::{Cause, CdrKind, CdrSource, Movement, Payer, RatedCdr, Rating};
 use crate::command::{
     Action, Answered, Command, Effects, Grant, Outcome, Refusal, RequestKind, Requested, ServiceOutcome,
@@ -32,7 +32,7 @@ impl Shard {
         let phase = Phase::Ended { cause: Cause::Event, forget_at: command.now.plus_seconds(EVENT_KEPT_SECONDS) };
         let fresh = new_session(&mut command, subscriber, tariff.clone(), phase);
         // Worked on beside the originals, so that a refusal in the middle leaves nothing behind.
-        let mut account = account.clone();
+        let (mut account, mut counters) = (account.clone(), subscriber.counters.clone());
         let existing = self.sessions.get(&command.session).map(|slot| &slot.value);
         if existing.is_some_and(|session| session.is_open() || session.subscriber != subscriber.id) {
             return refused(Refusal::KeyReused);
@@ -56,9 +56,10 @@ impl Shard {
                 let context = session.context.clone();
                 let tariff = session.tariff.clone();
                 let id = session.id.clone();
-                let book = Book::new(&tariff, tariffs);
-                let scene = Scene { cause: Cause::Event, ..scene(&command, &id, &context, book, session.subscriber) };
-                debit(&scene, &mut account, &mut session, requests, &mut effects)
+                let scene = scene(&command, &id, session.subscriber, &context, &tariff, tariffs);
+                let scene = Scene { cause: Cause::Event, ..scene };
+                let mut means = Means { account: &mut account, counters: &mut counters };
+                debit(&scene, &mut means, &mut session, requests, &mut effects)
             }
             Action::Start(_)
             | Action::Update(_)
@@ -83,6 +84,12 @@ impl Shard {
             if let Some(slot) = self.accounts.get_mut(&account.id) {
                 slot.value = account;
             }
+            self.queue_account(session.account, command.now);
+        }
+        if let Some(slot) = self.subscribers.get_mut(&session.subscriber).filter(|slot| slot.value.counters != counters)
+        {
+            slot.value.counters = counters;
+            effects.writes.push(Write::Subscriber(session.subscriber));
         }
         effects.opened = change.fresh.then(|| session.id.clone());
         self.put_session(session, SessionChange { answer: Some(answer), ..change }, &mut effects);
@@ -210,7 +217,7 @@ impl Shard {
             }
         };
         // A price is asked for as if there were no buckets: the balance does not matter (RFC 8506 5.2.3).
-        let mut bare = account.clone();
+        let (mut bare, mut counters) = (account.clone(), subscriber.counters.clone());
         if !checks {
             bare.buckets.clear();
         }
@@ -227,7 +234,8 @@ impl Shard {
                 Ok(EventQuantity::Units(applied, quantity)) => {
                     let mut rated = Rated::default();
                     let mut slices = Slices::new();
-                    let done = rating::settle(&mut bare, &pricing, &mut rated, quantity, when, applied, &mut slices);
+                    let mut means = Means { account: &mut bare, counters: &mut counters };
+                    let done = rating::settle(&mut means, &pricing, &mut rated, quantity, when, applied, &mut slices);
                     done.ok().map(|()| rated.charged)
                 }
                 Err(_) => None,
@@ -301,7 +309,7 @@ fn event_quantity<'a>(
 /// Charges a one-time event (DIRECT_DEBITING): all of it or nothing (R21).
 fn debit(
     scene: &Scene<'_>,
-    account: &mut Account,
+    means: &mut Means<'_>,
     session: &mut Session,
     requests: &[ServiceRequest],
     effects: &mut Effects<()>,
@@ -317,6 +325,9 @@ fn debit(
     for request in requests {
         let pricing = scene.pricing(scene.context, &request.key);
         let purpose = pricing.purpose(scene.when);
+        if let Some(offer) = pricing.at(scene.when).and_then(|applied| applied.price.buys.as_ref()) {
+            offers::buy_at_first_use(scene, means.account, &request.key, offer, effects);
+        }
         let named = event_quantity(&pricing, request, scene.when).map_err(|_| Refusal::RatingFailed)?;
         let draft = |account: &Account| RatedCdr {
             subscriber: Some(scene.subscriber),
@@ -327,25 +338,25 @@ fn debit(
         let mut parts: Vec<ChargePart> = Vec::new();
         let (amount, reported, measure, quantity) = match named {
             EventQuantity::Money(amount) => {
-                if account.money_available(purpose) < amount {
+                if means.account.money_available(purpose) < amount {
                     return Err(Refusal::CreditLimitReached);
                 }
-                let movements = account.take_money(amount, purpose).ok_or(Refusal::OutOfRange)?;
+                let movements = means.account.take_money(amount, purpose).ok_or(Refusal::OutOfRange)?;
                 parts.extend(movements.iter().map(charge_part));
-                let currency = Some(account.currency.numeric());
+                let currency = Some(means.account.currency.numeric());
                 let units = GrantUnits::money(MoneyUnits { amount, currency });
                 let rating = Rating::of_network(scene.book.first(), amount);
-                let cdr = draft(account);
+                let cdr = draft(means.account);
                 effects.cdrs.push(RatedCdr { reported: units.units(), rating: Some(rating), amount, movements, ..cdr });
                 (amount, units, None, 0)
             }
             EventQuantity::Units(applied, quantity) => {
                 let measure = applied.price.measure;
-                let free = account.money_available(purpose);
+                let free = means.account.money_available(purpose);
                 let mut rated = Rated::default();
                 // `account` is a copy: a refusal leaves nothing behind.
                 let mut slices = Slices::new();
-                let done = rating::settle(account, &pricing, &mut rated, quantity, scene.when, applied, &mut slices);
+                let done = rating::settle(means, &pricing, &mut rated, quantity, scene.when, applied, &mut slices);
                 done.map_err(|error| match error {
                     RatingError::NoPrice => Refusal::RatingFailed,
                     RatingError::OutOfRange => Refusal::OutOfRange,
@@ -359,7 +370,7 @@ fn debit(
                     parts.extend(slice.movements.iter().map(charge_part));
                     let reported = whole.unwrap_or(Units::of(measure, slice.used));
                     let usage_start = slice.at;
-                    let draft = RatedCdr { usage_start, reported, ..draft(account) };
+                    let draft = RatedCdr { usage_start, reported, ..draft(means.account) };
                     effects.cdrs.push(cdr_of(slice, number, 0, draft));
                 }
                 (rated.charged, reported, Some(measure), quantity)
@@ -381,7 +392,7 @@ fn debit(
     }
     Ok(Answered {
         services: outcomes,
-        cost: Some((total, account.currency)),
+        cost: Some((total, means.account.currency)),
         refund_reference: Some(session.id.clone()),
         ..Answered::default()
     })

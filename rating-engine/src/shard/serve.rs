@@ -2,11 +2,12 @@
 
 use smallvec::{SmallVec, smallvec};
 
-use super::Scene;
-use crate::account::Account;
+use super::{Scene, offers};
+use crate::account::{Account, Means};
 use crate::cdr::{CdrKind, CdrSource, RatedCdr, Rating};
 use crate::command::{
     Denial, Effects, Grant, Requested, ServiceOutcome, ServiceOutcomes, ServiceRequest, ServiceResult, TariffPart,
+    Write,
 };
 use crate::context::Context;
 use crate::ids::PriceId;
@@ -39,19 +40,23 @@ struct LastGrant {
 /// Handles the services of a message in its order, each against what the ones before left (R27).
 pub(super) fn serve_all(
     scene: &Scene<'_>,
-    account: &mut Account,
+    means: &mut Means<'_>,
     services: &mut Vec<ServiceState>,
     requests: &[ServiceRequest],
     effects: &mut Effects<()>,
 ) -> ServiceOutcomes {
     let mut outcomes = ServiceOutcomes::with_capacity(requests.len());
+    let counted = means.counters.clone();
     effects.cdrs.reserve_exact(requests.iter().filter(|request| !request.used.is_empty()).count());
     for request in requests {
-        let result = serve(scene, account, services, request, effects);
+        let result = serve(scene, means, services, request, effects);
         if result == ServiceResult::Denied(Denial::CreditLimitReached) {
             effects.facts.denied_credit += 1;
         }
         outcomes.push(ServiceOutcome { key: request.key.clone(), result });
+    }
+    if *means.counters != counted {
+        effects.writes.push(Write::Subscriber(scene.subscriber));
     }
     outcomes
 }
@@ -59,7 +64,7 @@ pub(super) fn serve_all(
 /// One service of one message: settle, then grant (design 3, steps 2 to 4).
 fn serve(
     scene: &Scene<'_>,
-    account: &mut Account,
+    means: &mut Means<'_>,
     services: &mut Vec<ServiceState>,
     request: &ServiceRequest,
     effects: &mut Effects<()>,
@@ -67,12 +72,12 @@ fn serve(
     if let Some(service) = services.iter().position(|service| service.key == request.key)
         && let Some(service) = services.get_mut(service)
     {
-        return serve_known(scene, account, service, request, effects);
+        return serve_known(scene, means, service, request, effects);
     }
     if (scene.settles_only || request.requested == Requested::Nothing)
         && let Some(service) = only_of_group(services, request)
     {
-        return serve_known(scene, account, service, request, effects);
+        return serve_known(scene, means, service, request, effects);
     }
     let mut service = ServiceState {
         key: request.key.clone(),
@@ -87,14 +92,14 @@ fn serve(
         let Some(idle) = services.iter().position(|service| !is_used(service)) else {
             if let Some(used) = used_in_all(request) {
                 effects.facts.suspense += 1;
-                let cdr = usage_cdr(scene, account, &service, used);
+                let cdr = usage_cdr(scene, means.account, &service, used);
                 effects.cdrs.push(RatedCdr { kind: CdrKind::Suspense, ..cdr });
             }
             return ServiceResult::Denied(Denial::ServiceDenied);
         };
         services.remove(idle);
     }
-    let result = serve_known(scene, account, &mut service, request, effects);
+    let result = serve_known(scene, means, &mut service, request, effects);
     // Nothing is kept of a service that was denied and never used, unless it waits for money.
     if is_used(&service) || service.waiting {
         // Sessions are many and long remembered: no room is kept for services that never come.
@@ -120,7 +125,7 @@ fn only_of_group<'a>(services: &'a mut [ServiceState], request: &ServiceRequest)
 
 fn serve_known(
     scene: &Scene<'_>,
-    account: &mut Account,
+    means: &mut Means<'_>,
     service: &mut ServiceState,
     request: &ServiceRequest,
     effects: &mut Effects<()>,
@@ -131,18 +136,18 @@ fn serve_known(
     let reports_only = request.requested == Requested::Nothing && !scene.settles_only;
     let newer = dropped.as_ref().filter(|grant| reports_only && grant.number >= scene.number).cloned();
     let last = dropped.map(|GrantState { quantity, at, validity_seconds, switch, reservation, .. }| {
-        account.release(reservation);
+        means.account.release(reservation);
         LastGrant { quantity, at, validity_seconds, switch }
     });
     let used = used_in_all(request);
     let mut counted = 0;
     if let Some(used) = used {
-        let reported = report(scene, account, service, request, used, last, effects);
+        let reported = report(scene, means, service, request, used, last, effects);
         service.since = scene.when;
         match reported {
             Ok(units) => counted = units,
             Err(denial) => {
-                keep(account, service, newer);
+                keep(means.account, service, newer);
                 return ServiceResult::Denied(denial);
             }
         }
@@ -150,7 +155,7 @@ fn serve_known(
     let wanted = match request.requested {
         _ if scene.settles_only => return ServiceResult::Settled,
         Requested::Nothing => {
-            keep(account, service, newer);
+            keep(means.account, service, newer);
             return ServiceResult::Settled;
         }
         Requested::Any => Units::default(),
@@ -169,8 +174,8 @@ fn serve_known(
     };
     let hurried = last.filter(|last| used.is_some() && is_hurried(last));
     let granted = match wanted.money {
-        Some(money) => grant_money(scene, account, service, money),
-        None => grant_units(scene, account, service, wanted, hurried),
+        Some(money) => grant_money(scene, means.account, service, money),
+        None => grant_units(scene, means, service, wanted, hurried, effects),
     };
     match granted {
         Ok(grant) => {
@@ -201,7 +206,7 @@ fn used_in_all(request: &ServiceRequest) -> Option<Units> {
 /// Settles what was used (design 3.2). Returns how much of it the price counts, or why nothing more may be granted.
 fn report(
     scene: &Scene<'_>,
-    account: &mut Account,
+    means: &mut Means<'_>,
     service: &mut ServiceState,
     request: &ServiceRequest,
     used: Units,
@@ -220,31 +225,32 @@ fn report(
     let seconds_before = used_before(scene, service, Unit::Second);
     let seconds = seconds_before.saturating_add(used.seconds.unwrap_or(0));
     if octets > octets_max || seconds > elapsed.saturating_add(SECONDS_GRACE) {
-        return suspend(account, service, Denial::UsageSuspect);
+        return suspend(means.account, service, Denial::UsageSuspect);
     }
     let since = service.since.min(scene.when);
     let granted = last.map_or(0, |last| last.quantity);
-    let foreign = used.money.and_then(|money| money.currency).is_some_and(|code| code != account.currency.numeric());
+    let foreign =
+        used.money.and_then(|money| money.currency).is_some_and(|code| code != means.account.currency.numeric());
     let counts = used.octets() > 0 || used.seconds.unwrap_or(0) > 0 || used.events.unwrap_or(0) > 0;
     if let Some(money) = used.money.filter(|money| !counts || money.amount != Money::ZERO) {
         if counts {
             // Which of both is to be charged is for a person to say.
-            return suspend(account, service, Denial::RatingFailed);
+            return suspend(means.account, service, Denial::RatingFailed);
         }
         // The network rated this itself: debited as it is (RFC 8506 8.22).
         let charge = money.amount;
         let charged = service.rated.charged.checked_add(charge);
         let network_rated = service.rated.network_rated.checked_add(charge);
         let (Some(charged), Some(network_rated)) = (charged, network_rated) else {
-            return suspend(account, service, Denial::UsageSuspect);
+            return suspend(means.account, service, Denial::UsageSuspect);
         };
         if foreign || charge.is_negative() {
-            return suspend(account, service, Denial::RatingFailed);
+            return suspend(means.account, service, Denial::RatingFailed);
         }
         let charged_before = service.rated.charged;
         let purpose = scene.pricing(scene.used_in, &service.key).purpose(since);
-        let Some(movements) = account.take_money(charge, purpose) else {
-            return suspend(account, service, Denial::UsageSuspect);
+        let Some(movements) = means.account.take_money(charge, purpose) else {
+            return suspend(means.account, service, Denial::UsageSuspect);
         };
         service.rated.charged = charged;
         service.rated.network_rated = network_rated;
@@ -255,7 +261,7 @@ fn report(
                 beyond_grant: charge.micros().unsigned_abs().saturating_sub(granted),
                 ..Rating::of_network(scene.book.first(), charge)
             };
-            let draft = usage_cdr(scene, account, service, used);
+            let draft = usage_cdr(scene, means.account, service, used);
             effects.cdrs.push(RatedCdr { amount: charge, movements, rating: Some(rating), ..draft });
         }
         return Ok(0);
@@ -266,13 +272,13 @@ fn report(
     let switch = last.and_then(|last| last.switch);
     let mut slices = Slices::new();
     let settled = match switch.filter(|_| request.used.iter().any(|used| used.part == TariffPart::After)) {
-        None => settle_part(scene, account, service, Part::of(&used, since), seconds_before, &mut slices),
-        Some(switch) => settle_parts(scene, account, service, request, switch, seconds_before, &mut slices),
+        None => settle_part(scene, means, service, Part::of(&used, since), seconds_before, &mut slices),
+        Some(switch) => settle_parts(scene, means, service, request, switch, seconds_before, &mut slices),
     };
     match settled {
         Ok(()) => {}
-        Err(RatingError::NoPrice) => return suspend(account, service, Denial::RatingFailed),
-        Err(RatingError::OutOfRange) => return suspend(account, service, Denial::UsageSuspect),
+        Err(RatingError::NoPrice) => return suspend(means.account, service, Denial::RatingFailed),
+        Err(RatingError::OutOfRange) => return suspend(means.account, service, Denial::UsageSuspect),
     }
     let counted = slices.iter().fold(0, |sum: u64, slice| sum.saturating_add(slice.used));
     let mut beyond_grant = counted.saturating_sub(granted);
@@ -289,7 +295,7 @@ fn report(
         // What was used beyond the grant was used last.
         let beyond = if number == starts.len() { std::mem::take(&mut beyond_grant) } else { 0 };
         effects.facts.charged_micros = effects.facts.charged_micros.saturating_add(slice.amount.micros());
-        let draft = RatedCdr { usage_start, usage_end, ..usage_cdr(scene, account, service, reported) };
+        let draft = RatedCdr { usage_start, usage_end, ..usage_cdr(scene, means.account, service, reported) };
         effects.cdrs.push(cdr_of(slice, number, beyond, draft));
     }
     Ok(counted)
@@ -302,17 +308,30 @@ pub(super) fn cdr_of(slice: Slice, number: usize, beyond_grant: u64, draft: Rate
         None => (PriceId::new(""), None),
     };
     let Slice {
-        tariff, line, used, used_before, rated_before, rated, charged_before, amount, movements, lines, ..
+        tariff,
+        line,
+        used,
+        used_before,
+        rated_before,
+        rated,
+        tier_from,
+        charged_before,
+        amount,
+        movements,
+        lines,
+        ..
     } = slice;
     let rating = Rating {
         tariff,
         price,
+        place: line.price,
         window: line.window,
         measure,
         used_before,
         used,
         rated_before,
         rated,
+        tier_from,
         charged_before,
         lines,
         beyond_grant,
@@ -341,7 +360,7 @@ impl<'a> Part<'a> {
 /// was used after it (R13, R41).
 fn settle_parts(
     scene: &Scene<'_>,
-    account: &mut Account,
+    means: &mut Means<'_>,
     service: &mut ServiceState,
     request: &ServiceRequest,
     switch: Timestamp,
@@ -349,7 +368,8 @@ fn settle_parts(
     slices: &mut Slices,
 ) -> Result<(), RatingError> {
     let since = service.since.min(scene.when);
-    let (mut paying, mut counted) = (account.clone(), service.clone());
+    let (mut account, mut counters, mut counted) = (means.account.clone(), means.counters.clone(), service.clone());
+    let mut paying = Means { account: &mut account, counters: &mut counters };
     for after_switch in [false, true] {
         let of_part = request.used.iter().filter(|used| (used.part == TariffPart::After) == after_switch);
         let Some(units) = of_part.map(|used| used.units).reduce(|sum, units| sum.plus(&units)) else { continue };
@@ -358,14 +378,14 @@ fn settle_parts(
         settle_part(scene, &mut paying, &mut counted, part, seconds, slices)?;
         seconds = seconds.saturating_add(units.seconds.unwrap_or(0));
     }
-    (*account, *service) = (paying, counted);
+    (*means.account, *means.counters, *service) = (account, counters, counted);
     Ok(())
 }
 
 /// Settles one part of a report, of a service that has used so many seconds before.
 fn settle_part(
     scene: &Scene<'_>,
-    account: &mut Account,
+    means: &mut Means<'_>,
     service: &mut ServiceState,
     part: Part<'_>,
     seconds: u64,
@@ -378,7 +398,7 @@ fn settle_part(
     // Or else the price of its instant counts something else.
     let quantity = units.quantity(applied.price.measure).ok_or(RatingError::NoPrice)?;
     if applied.price.measure != Measure::Seconds {
-        return rating::settle(account, &pricing, rated, quantity, at, applied, slices);
+        return rating::settle(means, &pricing, rated, quantity, at, applied, slices);
     }
     // Seconds go on from the first one used; a switch that was told, and a grant after a pause, begin anew.
     let laid = i64::try_from(seconds).map_err(|_| RatingError::OutOfRange)?;
@@ -386,7 +406,7 @@ fn settle_part(
         *answered = Some(at.plus_seconds(-laid));
     }
     let first = *answered.get_or_insert((*since).min(scene.when).plus_seconds(-laid));
-    rating::settle(account, &pricing, rated, quantity, first.plus_seconds(laid), applied, slices)
+    rating::settle(means, &pricing, rated, quantity, first.plus_seconds(laid), applied, slices)
 }
 
 /// What a service has used so far and was charged for, of one unit.
@@ -443,14 +463,18 @@ fn grant_money(
 /// Grants units: sized, cut to what is affordable, held (design 3.3, D11, R22).
 fn grant_units(
     scene: &Scene<'_>,
-    account: &mut Account,
+    means: &mut Means<'_>,
     service: &mut ServiceState,
     wanted: Units,
     hurried: Option<LastGrant>,
+    effects: &mut Effects<()>,
 ) -> Result<Grant, Denial> {
     let pricing = scene.pricing(scene.context, &service.key);
     let applied = pricing.at(scene.now).ok_or(Denial::RatingFailed)?;
     let price = applied.price;
+    if let Some(offer) = &price.buys {
+        offers::buy_at_first_use(scene, means.account, &service.key, offer, effects);
+    }
     let named = if wanted.is_empty() {
         None
     } else {
@@ -462,7 +486,7 @@ fn grant_units(
         cap => cap,
     };
     let rated = &service.rated;
-    let afford = |quantity| rating::afford(account, &pricing, applied, rated, quantity, scene.now);
+    let afford = |quantity| rating::afford(means, &pricing, applied, rated, quantity, scene.now);
     let (asked, mut affordable) = match named.filter(|_| !scene.profile.resizes) {
         Some(quantity) => {
             let asked = quantity.min(cap);
@@ -475,7 +499,7 @@ fn grant_units(
             let size = grown.min(policy.cap).min(cap);
             // Near empty, grants taper so that several sessions can share what is left.
             let ample = size.saturating_mul(4);
-            if rating::is_ample(account, &pricing, applied, rated, ample, scene.now) {
+            if rating::is_ample(means, &pricing, applied, rated, ample, scene.now) {
                 (size, afford(size))
             } else {
                 let there = afford(ample);
@@ -498,12 +522,17 @@ fn grant_units(
     };
     let horizon = scene.now.plus_seconds(validity_seconds.into());
     // A bucket that stops or begins to pay inside the grant's life: come back when it does (R41).
-    let begins =
-        if price.zero_rated { None } else { account.next_beginning(price.measure.unit(), pricing.purpose(scene.now)) };
-    let mut edge = begins.map_or(affordable.valid_to, |begins| begins.min(affordable.valid_to));
+    let begins = if price.zero_rated {
+        None
+    } else {
+        means.account.next_beginning(price.measure.unit(), pricing.purpose(scene.now))
+    };
+    // So does a cycle that its tiers are counted in (R12).
+    let edges = begins.into_iter().chain(rating::cycle_end(means, applied, scene.now));
+    let mut edge = edges.fold(affordable.valid_to, Timestamp::min);
     let mut switch = None;
     if applied.until < horizon.min(edge) {
-        let crossing = cross(scene, account, service, applied, horizon.min(edge), &mut affordable);
+        let crossing = cross(scene, means, service, applied, horizon.min(edge), &mut affordable);
         edge = edge.min(crossing.end);
         switch = crossing.switch;
     }
@@ -515,7 +544,7 @@ fn grant_units(
     } else {
         validity_seconds.min(u32::try_from(until.max(1)).unwrap_or(u32::MAX))
     };
-    let reservation = account.reserve(&affordable.holds);
+    let reservation = means.account.reserve(&affordable.holds);
     let number = scene.number;
     service.grant = Some(GrantState { number, quantity, at: scene.now, validity_seconds, switch, reservation });
     let is_last = cut && scene.profile.marks_final;
@@ -544,14 +573,14 @@ const EDGES_MAX: usize = 32;
 /// to end here, so nobody has to split them.
 fn cross(
     scene: &Scene<'_>,
-    account: &Account,
+    means: &Means<'_>,
     service: &ServiceState,
     here: Applied<'_>,
     horizon: Timestamp,
     affordable: &mut Affordable,
 ) -> Crossing {
     let pricing = scene.pricing(scene.context, &service.key);
-    let afford = |(applied, at), quantity| rating::afford(account, &pricing, applied, &service.rated, quantity, at);
+    let afford = |(applied, at), quantity| rating::afford(means, &pricing, applied, &service.rated, quantity, at);
     let mut crossing = Crossing { end: Timestamp::NEVER, switch: None };
     let mut sides: SmallVec<[(Applied<'_>, Timestamp); 2]> = smallvec![(here, scene.now)];
     let (mut last, mut at, mut edges) = (here.line(), here.until, 0);
@@ -581,7 +610,7 @@ fn cross(
     // What can be paid at each, held as it costs at the dearest.
     let payable = sides.iter().map(|side| afford(*side, affordable.quantity).quantity).min();
     let payable = payable.unwrap_or(affordable.quantity);
-    let held = |side: &Affordable| rating::money_held(account, &side.holds);
+    let held = |side: &Affordable| rating::money_held(means.account, &side.holds);
     let dearest = sides.iter().map(|side| afford(*side, payable));
     if let Some(dearest) = dearest.reduce(|dearest, side| if held(&side) > held(&dearest) { side } else { dearest }) {
         *affordable = dearest;

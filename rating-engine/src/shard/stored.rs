@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Due, MutationRecord, Shard, Slot, touch};
+use super::{Due, MutationRecord, Shard, Slot, offers, touch};
 use crate::account::{Account, Subscriber};
 use crate::cdr::{Cause, CdrKind, CdrSource, RatedCdr};
 use crate::command::{EntityKey, SessionChange, Write, Writes};
@@ -264,6 +264,11 @@ impl Shard {
             if slot.dirty {
                 self.dirty.push_back(EntityKey::Account(account.id));
             }
+            slot.queued = Timestamp::NEVER;
+        }
+        let with_ends = self.accounts.values().filter(|slot| offers::has_ends(&slot.value));
+        for id in with_ends.map(|slot| slot.value.id).collect::<Vec<_>>() {
+            self.queue_account(id, Timestamp::from_millis(i64::MIN));
         }
         for slot in self.sessions.values_mut() {
             let session = &mut slot.value;

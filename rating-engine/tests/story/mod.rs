@@ -22,14 +22,20 @@
 //! A main 4.90    A reserved 0.10    A free reserved 10s    A spent 1.00    A debt 0.50    A sessions 0
 //! windows A v1 any 0.60, v2 night 0.30   tariff version, window and amount of every rated CDR
 //! cdrs A 0.33, 0.34, lapse 0.00          every CDR; `used` ones without a word
-//! paid A free 60s, main 0.05             the last CDR's movements
+//! paid A free 60s, main 0.05             the last CDR's movements; `cost A 0.50, 0.05` what was paid for each
+//! price 1  0.00/60s<600s 0.10/60s  cycle voice  buys day        tiers of a counter; an offer bought at first use
+//! offer m fee 7.99 setup 1.00 period P1M once tariff t data 10GiB priority 5 validity P7D granted roll 5GiB 1 cap 1GiB ssp 9.00 for 10
+//! cycle A 2027-01-31T00:00:00Z P1M                             the account's billing cycle, in the time zone
+//! member A M                                                   subscriber M of account A
+//! 2027-02-01T00:00:00Z buy A m / buy A m for M / cancel A 1    an instant by the calendar
+//! A counter voice 120s    A holds m 0 active, day 0 cancelled
 //! ```
 //!
 //! An answer shows `valid`, `switch` and `threshold` only where the story names them. What follows `(` is a remark.
 
 use std::fmt::Write as _;
 
-use rating_engine::account::{Account, AccountState, Bucket, BucketScope, Holding};
+use rating_engine::account::{Account, AccountState, Bucket, BucketScope, Holding, Origin};
 use rating_engine::calendar::{Calendar, Span, Weekday, Window, WindowId, Zone};
 use rating_engine::cdr::{CdrKind, Payer};
 use rating_engine::command::{
@@ -37,12 +43,19 @@ use rating_engine::command::{
     ServiceResult, TariffPart, Used,
 };
 use rating_engine::context::{ImsContext, PacketContext, Plmn, SmsContext};
-use rating_engine::ids::{AccountId, BucketId, GroupId, RatingGroup, ServiceId, SessionId};
-use rating_engine::money::{Money, Rate, Rounding, RoundingMode, RoundingScope};
+use rating_engine::ids::{
+    AccountId, BucketId, CounterId, GroupId, IdempotencyKey, OfferName, RatingGroup, ServiceId, SessionId,
+    SubscriberId, TariffName,
+};
+use rating_engine::money::{Currency, Money, Rate, Rounding, RoundingMode, RoundingScope};
 use rating_engine::networks::Networks;
+use rating_engine::offer::{Allowance, OfferDraft, Rollover};
+use rating_engine::period::Cycle;
 use rating_engine::selector::Direction;
 use rating_engine::shard::Limits;
-use rating_engine::tariff::{GrantPolicy, PerWindow, Price, Pulse, Service, TariffDraft, Tier, Tiers, VersionPolicy};
+use rating_engine::tariff::{
+    FinanceCodes, GrantPolicy, PerWindow, Price, Pulse, Service, TariffDraft, Tier, TierScope, Tiers, VersionPolicy,
+};
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, MoneyUnits, Unit, Units};
 use rating_engine::zones::Zones;
@@ -82,6 +95,9 @@ struct Teller {
     versions: Vec<TariffDraft>,
     begins: Option<(Timestamp, VersionPolicy)>,
     accounts: Vec<(u64, Vec<Bucket>, Option<Money>, GroupId)>,
+    offers: Vec<OfferDraft>,
+    members: Vec<(u64, u64)>,
+    cycles: Vec<(u64, Cycle)>,
     world: Option<World>,
     topups: u32,
 }
@@ -161,6 +177,27 @@ impl Teller {
                 account.expect("the account comes first").1.push(parsed);
                 Ok(())
             }
+            ["offer", name, rest @ ..] => {
+                let parsed = self.parse_offer(name, rest);
+                self.offers.push(parsed);
+                Ok(())
+            }
+            ["member", account, member] => {
+                self.members.push((account_number(account), account_number(member)));
+                Ok(())
+            }
+            ["cycle", account, from, period] => {
+                let zone = self.timezone.clone().unwrap_or_else(Zone::utc);
+                let period = period.parse().expect("a period");
+                self.cycles.push((account_number(account), Cycle { anchor: at(instant(from)), period, zone }));
+                Ok(())
+            }
+            [time, rest @ ..] if time.ends_with('Z') && time.contains('T') => {
+                let wants = |word| expected.is_some_and(|text| text.contains(word));
+                let shown = [wants("valid"), wants("switch"), wants("threshold")];
+                let came = self.happen(instant(time), rest, shown);
+                same(expected.unwrap_or("done"), &came)
+            }
             [time, rest @ ..] if time.ends_with('s') && time.starts_with(|c: char| c.is_ascii_digit()) => {
                 let seconds: i64 = time.trim_end_matches('s').parse().expect("a time");
                 let wants = |word| expected.is_some_and(|text| text.contains(word));
@@ -177,7 +214,14 @@ impl Teller {
             self.close_version();
             let mut world = World::with_versions(std::mem::take(&mut self.versions), self.limits);
             for (number, buckets, credit, group) in self.accounts.drain(..) {
-                world.open_in(group, number, buckets, credit);
+                let cycle = self.cycles.iter().find(|(account, _)| *account == number).map(|(_, cycle)| cycle.clone());
+                world.open_in(group, number, buckets, credit, cycle);
+            }
+            for (account, member) in &self.members {
+                world.join(*account, *member);
+            }
+            for offer in self.offers.drain(..) {
+                world.tariffs.insert_offer(offer.publish().expect("an offer"));
             }
             self.world = Some(world);
         }
@@ -195,6 +239,7 @@ impl Teller {
         version.zones = Zones::new(&self.zones).expect("zones");
         version.networks = Networks::new(&self.networks).expect("networks");
         version.calendar = self.calendar();
+        version.zone = self.timezone.clone().unwrap_or_else(Zone::utc);
         if let Some((from, policy)) = self.begins.take() {
             (version.valid_from, version.policy) = (from, policy);
         }
@@ -224,6 +269,26 @@ impl Teller {
                 let into = Bucket { balance: 0, ..parse_bucket(self.origin, id, "0.00", rest) };
                 let mutation = top_up(account_number(name), into, money(amount), &key);
                 mutated(&self.world().mutate(mutation, at(seconds)))
+            }
+            ["buy", name, offer, rest @ ..] => {
+                self.topups += 1;
+                let account = AccountId::new(account_number(name));
+                let user = if let ["for", member] = rest { member } else { name };
+                let mutation = Mutation::Buy {
+                    account,
+                    subscriber: SubscriberId::new(account_number(user)),
+                    offer: OfferName::new(offer),
+                    version: None,
+                    key: IdempotencyKey::new(&format!("k{}", self.topups)),
+                    digest: 0,
+                    reason: "story".into(),
+                };
+                mutated(&self.world().mutate(mutation, at(seconds)))
+            }
+            ["cancel", name, subscription] => {
+                let account = AccountId::new(account_number(name));
+                let subscription = subscription.parse().expect("a number");
+                mutated(&self.world().mutate(Mutation::Cancel { account, subscription }, at(seconds)))
             }
             [state @ ("suspend" | "bar" | "activate"), name] => {
                 let state = match *state {
@@ -307,6 +372,10 @@ impl Teller {
                     CdrKind::Refund => format!("refund {}", cdr.amount),
                     CdrKind::Suspense => "suspense".to_owned(),
                     CdrKind::Lapse => format!("lapse {:?}", cdr.cause).to_lowercase(),
+                    CdrKind::Recurring => format!("fee {}", cdr.amount),
+                    CdrKind::OneTime => format!("once {}", cdr.amount),
+                    CdrKind::Allowance => format!("opened {}", cdr.amount),
+                    CdrKind::Expiry => format!("expired {}", cdr.amount),
                 });
                 same(&rest.join(" "), &cdrs.collect::<Vec<_>>().join(", "))
             }
@@ -345,6 +414,30 @@ impl Teller {
                 });
                 same(&rest.join(" "), &moved.collect::<Vec<_>>().join(", "))
             }
+            ["cost", name, rest @ ..] => {
+                let last = world.cdrs_of(account_number(name)).last().expect("a CDR");
+                let costs: Vec<String> = last.movements.iter().map(|moved| moved.cost.to_string()).collect();
+                same(&rest.join(" "), &costs.join(", "))
+            }
+            [name, "counter", id, expected] => {
+                let subscriber = world.shard.subscriber(SubscriberId::new(account_number(name))).expect("it is there");
+                let counters = subscriber.counters.as_slice();
+                let counter = counters.iter().find(|counter| counter.id.as_str() == *id).expect("a counter");
+                let used = i64::try_from(counter.used).expect("fits");
+                same(expected, &amount(Holding::Units(counter.unit), used))
+            }
+            [name, "holds", rest @ ..] => {
+                let contract = world.account(account_number(name)).contract.as_ref().expect("a contract");
+                let held = contract
+                    .subscriptions
+                    .iter()
+                    .map(|held| format!("{} {} {:?}", held.offer, held.cycle, held.state).to_lowercase());
+                same(&rest.join(" "), &held.collect::<Vec<_>>().join(", "))
+            }
+            [name, "without", id] => match world.account(account_number(name)).bucket(&BucketId::new(id)) {
+                None => Ok(()),
+                Some(bucket) => Err(format!("it has {}", bucket.balance)),
+            },
             [name, "reserved", expected] => {
                 same(expected, &world.account(account_number(name)).reserved_money().to_string())
             }
@@ -521,6 +614,8 @@ impl Teller {
                 "service" => {
                     parsed.filter.service_id = Some(ServiceId::new(next().parse().expect("a service identifier")))
                 }
+                "cycle" => parsed.tier_scope = TierScope::Cycle(CounterId::new(next())),
+                "buys" => parsed.buys = Some(OfferName::new(next())),
                 "bundled" => parsed.connect_fee_when_bundled = true,
                 "min" => parsed.min_charge = Some(money(next())),
                 "max" => parsed.max_charge = Some(money(next())),
@@ -549,6 +644,74 @@ impl Teller {
         parsed.connect_fee = PerWindow::new(fee, windowed_fees);
         parsed
     }
+}
+
+impl Teller {
+    fn parse_offer(&self, name: &str, words: &[&str]) -> OfferDraft {
+        let mut offer = OfferDraft {
+            name: OfferName::new(name),
+            version: 1,
+            currency: Currency::EUR,
+            zone: self.timezone.clone().unwrap_or_else(Zone::utc),
+            tariff: None,
+            setup_fee: Money::ZERO,
+            fee: Money::ZERO,
+            period: None,
+            renews: true,
+            allowances: Vec::new(),
+            finance: FinanceCodes::default(),
+            content_hash: [0; 32],
+        };
+        let mut words = words.iter().copied();
+        while let Some(word) = words.next() {
+            let mut next = || words.next().expect("a value");
+            let mut last = offer.allowances.last_mut();
+            let mut of = |change: &mut dyn FnMut(&mut Allowance)| change(last.as_mut().expect("an allowance"));
+            match word {
+                "fee" => offer.fee = money(next()),
+                "setup" => offer.setup_fee = money(next()),
+                "period" => offer.period = Some(next().parse().expect("a period")),
+                "once" => offer.renews = false,
+                "tariff" => offer.tariff = Some(TariffName::new(next())),
+                "priority" => of(&mut |it| it.priority = next().parse().expect("a number")),
+                "validity" => of(&mut |it| it.validity = Some(next().parse().expect("a period"))),
+                "granted" => of(&mut |it| it.origin = Origin::Granted),
+                "roll" => of(&mut |it| {
+                    let cap = i64::try_from(quantity(next()).1).expect("fits");
+                    it.rollover = Some(Rollover { cap, cycles: next().parse().expect("a number") });
+                }),
+                "cap" => of(&mut |it| it.member_cap = Some(quantity(next()).1)),
+                "ssp" => of(&mut |it| it.stand_alone = money(next())),
+                "for" => of(&mut |it| {
+                    let groups = next().split(',').map(|group| RatingGroup::new(group.parse().expect("a group")));
+                    it.scope =
+                        Some(Box::new(BucketScope { rating_groups: groups.collect(), ..BucketScope::default() }));
+                }),
+                allowance => {
+                    let Bucket { holding, balance, .. } = parse_bucket(0, allowance, next(), &[]);
+                    offer.allowances.push(Allowance {
+                        name: allowance.into(),
+                        holding,
+                        amount: balance,
+                        validity: None,
+                        priority: 5,
+                        scope: None,
+                        origin: Origin::Paid,
+                        stand_alone: Money::ZERO,
+                        rollover: None,
+                        member_cap: None,
+                    });
+                }
+            }
+        }
+        offer.renews &= offer.period.is_some();
+        offer
+    }
+}
+
+/// Seconds of `2027-01-31T00:00:00Z`.
+fn instant(text: &str) -> i64 {
+    text.parse::<jiff::Timestamp>().expect("an instant").as_second()
 }
 
 /// `22:00-06:00`, and the days it is on.

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use rating_engine::account::{Account, AccountState, Bucket, Credit, Flow, Holding, Origin, Subscriber};
+use rating_engine::account::{
+    Account, AccountState, Bucket, Contract, Counters, Credit, Flow, Holding, Origin, Subscriber,
+};
 use rating_engine::cdr::{CdrKind, Movement, RatedCdr};
 use rating_engine::command::{Action, Command, Effects, Mutation, MutationOutcome, Outcome, Profile, Write, Writes};
 use rating_engine::context::Context;
@@ -12,6 +14,7 @@ use rating_engine::ids::{
     TariffName, TenantId,
 };
 use rating_engine::money::{Currency, Money, Rate, Rounding};
+use rating_engine::period::Cycle;
 use rating_engine::selector::Filter;
 use rating_engine::session::Session;
 use rating_engine::shard::{Image, Limits, Shard};
@@ -63,11 +66,18 @@ impl World {
 
     /// Opens an account and a subscriber of the same number.
     pub(crate) fn open(&mut self, number: u64, buckets: Vec<Bucket>, credit: Option<Money>) {
-        self.open_in(GroupId::new(1), number, buckets, credit);
+        self.open_in(GroupId::new(1), number, buckets, credit, None);
     }
 
     /// The same in another charging group.
-    pub(crate) fn open_in(&mut self, group: GroupId, number: u64, buckets: Vec<Bucket>, credit: Option<Money>) {
+    pub(crate) fn open_in(
+        &mut self,
+        group: GroupId,
+        number: u64,
+        buckets: Vec<Bucket>,
+        credit: Option<Money>,
+        cycle: Option<Cycle>,
+    ) {
         let account = Account {
             id: AccountId::new(number),
             group,
@@ -78,7 +88,7 @@ impl World {
             debt: Money::ZERO,
             buckets,
             totals: Vec::new(),
-            counters: Box::default(),
+            contract: cycle.map(|cycle| Box::new(Contract { cycle: Some(cycle), ..Contract::default() })),
             cdrs: rating_engine::account::CdrTrail::default(),
         };
         let subscriber = Subscriber {
@@ -88,11 +98,20 @@ impl World {
             group,
             tariff: TariffName::new(TARIFF),
             state: AccountState::Active,
+            counters: Counters::default(),
         };
         for mutation in [Mutation::OpenAccount(Box::new(account)), Mutation::PutSubscriber(subscriber)] {
             let outcome = self.mutate(mutation, Timestamp::default());
             assert!(matches!(*outcome, MutationOutcome::Done { .. }), "{outcome:?}");
         }
+    }
+
+    /// Makes another subscriber of an account.
+    pub(crate) fn join(&mut self, account: u64, number: u64) {
+        let owner = self.shard.subscriber(SubscriberId::new(account)).expect("it is there").clone();
+        let subscriber = Subscriber { id: SubscriberId::new(number), ..owner };
+        let outcome = self.mutate(Mutation::PutSubscriber(subscriber), Timestamp::default());
+        assert!(matches!(*outcome, MutationOutcome::Done { .. }), "{outcome:?}");
     }
 
     /// A world whose ended sessions are on disk only, whenever that may be.
@@ -108,6 +127,7 @@ impl World {
             assert!(self.shard.recall(session, archived.changed));
             self.recalled += 1;
         }
+        self.catch_up(&command);
         let mut effects = self.shard.apply(&self.tariffs, command);
         if matches!(*effects.outcome, Outcome::Refused(_)) || effects.repeated {
             assert!(effects.writes.is_empty() && effects.cdrs.is_empty(), "a refusal or repeat changes nothing");
@@ -118,6 +138,14 @@ impl World {
         effects
     }
 
+    /// Lets what is due on the command's account happen.
+    pub(crate) fn catch_up(&mut self, command: &Command) {
+        while let Some(mut effects) = self.shard.catch_up(&self.tariffs, command) {
+            self.place(&mut effects.cdrs);
+            self.keep(&effects.writes);
+        }
+    }
+
     fn archive(&mut self) {
         if self.archives {
             while self.shard.archive(Lsn::default(), 4).more() {}
@@ -126,7 +154,11 @@ impl World {
     }
 
     pub(crate) fn mutate(&mut self, mutation: Mutation, now: Timestamp) -> Arc<MutationOutcome> {
-        let mut effects = self.shard.mutate(mutation, now);
+        while let Some(mut effects) = self.shard.catch_up_mutation(&self.tariffs, &mutation, now) {
+            self.place(&mut effects.cdrs);
+            self.keep(&effects.writes);
+        }
+        let mut effects = self.shard.mutate(&self.tariffs, mutation, now);
         self.place(&mut effects.cdrs);
         self.keep(&effects.writes);
         self.archive();
@@ -136,7 +168,7 @@ impl World {
     /// Lets everything happen that is due; says which sessions ended and which were forgotten.
     pub(crate) fn expire(&mut self, now: Timestamp) -> (Vec<SessionId>, Vec<SessionId>) {
         let (mut ended, mut forgotten) = (Vec::new(), Vec::new());
-        while let Some(mut effects) = self.shard.expire(now) {
+        while let Some(mut effects) = self.shard.expire(&self.tariffs, now) {
             for cdr in &effects.cdrs {
                 if let rating_engine::cdr::CdrSource::Network { session, .. } = &cdr.source {
                     ended.push(session.clone());
@@ -222,7 +254,12 @@ impl World {
                     (CdrKind::TopUp, Origin::Paid) => Flow::TopUp,
                     (CdrKind::TopUp, Origin::Granted) => Flow::Grant,
                     (CdrKind::Refund, _) => Flow::Refund,
-                    (CdrKind::Usage | CdrKind::Suspense | CdrKind::Lapse, _) => Flow::Debit,
+                    (CdrKind::Allowance, _) => Flow::Grant,
+                    (CdrKind::Expiry, _) => Flow::Expiry,
+                    (
+                        CdrKind::Usage | CdrKind::Suspense | CdrKind::Lapse | CdrKind::Recurring | CdrKind::OneTime,
+                        _,
+                    ) => Flow::Debit,
                 };
                 let sign = if flow.is_outflow() { -1 } else { 1 };
                 *flows.entry((movement.holding, flow)).or_insert(0) += sign * i128::from(movement.delta);
@@ -332,6 +369,7 @@ pub(crate) fn bucket(id: &str, holding: Holding, balance: i64) -> Bucket {
         valid_from: Timestamp::from_seconds(0),
         valid_to: Timestamp::NEVER,
         scope: None,
+        terms: None,
     }
 }
 

@@ -8,9 +8,11 @@
 use std::collections::BTreeMap;
 
 use rating_engine::calendar::{Holiday, Span, Window};
+use rating_engine::ids::TariffName;
 use rating_engine::money::Money;
+use rating_engine::offer::{Allowance, OfferDraft};
 use rating_engine::selector::{Direction, Filter};
-use rating_engine::tariff::{PerWindow, Price, TariffDraft, Tiers, VersionPolicy};
+use rating_engine::tariff::{PerWindow, Price, TariffDraft, TierScope, Tiers, VersionPolicy};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -18,21 +20,21 @@ use sha2::{Digest, Sha256};
 const FORM: u32 = 1;
 
 /// What a draft does not show of its document any more.
-pub(crate) struct Named<'a> {
+pub(super) struct Named<'a> {
     /// Zones with their prefixes, as written.
-    pub(crate) zones: &'a BTreeMap<String, Vec<String>>,
+    pub(super) zones: &'a BTreeMap<String, Vec<String>>,
     /// Lists of networks, as written.
-    pub(crate) networks: &'a BTreeMap<String, Vec<String>>,
+    pub(super) networks: &'a BTreeMap<String, Vec<String>>,
     /// Windows in their order.
-    pub(crate) windows: &'a [Window],
+    pub(super) windows: &'a [Window],
     /// Holidays.
-    pub(crate) holidays: &'a [Holiday],
+    pub(super) holidays: &'a [Holiday],
     /// The day of the week that holidays count as, in words.
-    pub(crate) holiday_as: &'a str,
+    pub(super) holiday_as: &'a str,
 }
 
 /// SHA-256 of the canonical form.
-pub(crate) fn content_hash(draft: &TariffDraft, named: &Named<'_>) -> [u8; 32] {
+pub(super) fn content_hash(draft: &TariffDraft, named: &Named<'_>) -> [u8; 32] {
     let form = form(draft, named).to_string();
     Sha256::digest(form.as_bytes()).into()
 }
@@ -60,7 +62,7 @@ fn form(draft: &TariffDraft, named: &Named<'_>) -> Value {
         })
     });
     let rounding = draft.rounding;
-    json!({
+    let mut whole = json!({
         "form": FORM,
         "tariff": draft.name.as_str(),
         "version": draft.version,
@@ -75,7 +77,19 @@ fn form(draft: &TariffDraft, named: &Named<'_>) -> Value {
         "networks": sorted(named.networks, '-'),
         "calendar": calendar,
         "prices": draft.prices.iter().map(|it| price(draft, it)).collect::<Vec<_>>(),
-    })
+    });
+    if draft.calendar.is_none() && draft.zone.name() != "UTC" {
+        put(&mut whole, "zone", json!(draft.zone.name()));
+    }
+    whole
+}
+
+/// Adds a member that came to the form later: where it has nothing to say it is left out, so that what was written before it
+/// is still written the same.
+fn put(value: &mut Value, member: &str, said: Value) {
+    if let Some(members) = value.as_object_mut() {
+        members.insert(member.to_owned(), said);
+    }
 }
 
 fn window(window: &Window) -> Value {
@@ -95,7 +109,7 @@ fn window(window: &Window) -> Value {
 
 fn price(draft: &TariffDraft, price: &Price) -> Value {
     let (grant, finance) = (price.grant, &price.finance);
-    json!({
+    let mut whole = json!({
         "id": price.id.as_str(),
         "for": filter(draft, &price.filter),
         "measure": format!("{:?}", price.measure),
@@ -119,7 +133,72 @@ fn price(draft: &TariffDraft, price: &Price) -> Value {
             json!(&*finance.ledger_code),
             json!(&*finance.revenue_rule),
         ],
-    })
+    });
+    if let TierScope::Cycle(counter) = &price.tier_scope {
+        put(&mut whole, "counter", json!(counter.as_str()));
+    }
+    if let Some(offer) = &price.buys {
+        put(&mut whole, "buys", json!(offer.as_str()));
+    }
+    if !finance.place_of_supply.is_empty() {
+        put(&mut whole, "place_of_supply", json!(&*finance.place_of_supply));
+    }
+    whole
+}
+
+/// SHA-256 of the canonical form of an offer.
+pub(super) fn offer_hash(draft: &OfferDraft) -> [u8; 32] {
+    let allowance = |it: &Allowance| {
+        let scope = it.scope.as_deref().map(|scope| {
+            let sorted = |mut numbers: Vec<u32>| {
+                numbers.sort_unstable();
+                numbers.dedup();
+                numbers
+            };
+            let mut services: Vec<String> = scope.services.iter().map(ToString::to_string).collect();
+            services.sort_unstable();
+            services.dedup();
+            json!([
+                services,
+                sorted(scope.rating_groups.iter().map(|group| group.get()).collect()),
+                sorted(scope.service_ids.iter().map(|id| id.get()).collect()),
+            ])
+        });
+        json!({
+            "name": &*it.name,
+            "holding": format!("{:?}", it.holding),
+            "amount": it.amount,
+            "validity": it.validity.map(|validity| validity.to_string()),
+            "priority": it.priority,
+            "scope": scope,
+            "origin": format!("{:?}", it.origin),
+            "stand_alone": it.stand_alone.micros(),
+            "rollover": it.rollover.map(|rollover| json!([rollover.cap, rollover.cycles])),
+            "member_cap": it.member_cap,
+        })
+    };
+    let finance = &draft.finance;
+    let form = json!({
+        "form": FORM,
+        "offer": draft.name.as_str(),
+        "version": draft.version,
+        "currency": draft.currency.to_string(),
+        "zone": draft.zone.name(),
+        "tariff": draft.tariff.as_ref().map(TariffName::as_str),
+        "setup_fee": draft.setup_fee.micros(),
+        "fee": draft.fee.micros(),
+        "period": draft.period.map(|period| period.to_string()),
+        "renews": draft.renews,
+        "allowances": draft.allowances.iter().map(allowance).collect::<Vec<_>>(),
+        "finance": [
+            json!(&*finance.tax_category),
+            json!(finance.tax_included),
+            json!(&*finance.place_of_supply),
+            json!(&*finance.ledger_code),
+            json!(&*finance.revenue_rule),
+        ],
+    });
+    Sha256::digest(form.to_string().as_bytes()).into()
 }
 
 fn per_window<T>(draft: &TariffDraft, values: &PerWindow<T>, write: impl Fn(&T) -> Value) -> Value {

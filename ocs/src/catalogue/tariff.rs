@@ -1,36 +1,33 @@
-//! Tariff documents: YAML or JSON to checked [`TariffVersion`]s.
-//!
-//! Amounts and quantities are strings or integers with human units (`"0.02 / MiB"`, `10 GiB`, `60/1`), never floats.
-//! Parsing yields a version or every problem, each with its path and a hint. Absent: offers.
+//! Tariff documents to checked [`TariffVersion`]s.
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
 use std::sync::Arc;
 
 use rating_engine::calendar::{Calendar, Holiday, Span, Weekday, Window, WindowId, Zone};
-use rating_engine::context::Slice;
-use rating_engine::ids::{PriceId, RatingGroup, ServiceId, TariffName};
+use rating_engine::ids::{CounterId, OfferName, PriceId, RatingGroup, ServiceId, TariffName};
 use rating_engine::money::{Currency, Money, Rate, Rounding, RoundingMode, RoundingScope};
 use rating_engine::networks::Networks;
 use rating_engine::selector::{Direction, Filter};
 use rating_engine::tariff::{
-    FinanceCodes, GrantPolicy, PerWindow, Price, Problem, Pulse, Service, TariffDraft, TariffVersion, Tier, Tiers,
-    VersionPolicy,
+    GrantPolicy, PerWindow, Price, Pulse, Service, TariffDraft, TariffVersion, Tier, TierScope, Tiers, VersionPolicy,
 };
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, Unit};
 use rating_engine::zones::Zones;
-use serde::{Deserialize, Serialize};
+use serde::Deserialize;
 
-use crate::canonical::{self, Named};
-
-/// Largest tariff document, octets.
-pub const DOCUMENT_OCTETS_MAX: usize = 4 << 20;
+use super::canonical::{self, Named};
+use super::text::{
+    parse_days, parse_holiday, parse_instant, parse_pulse, parse_quantity, parse_rat, parse_rate, parse_slice,
+    parse_time, parse_weekday,
+};
+use super::{CatalogueError, Check, RawFinance};
 
 /// A tariff document as written.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Document {
+struct Document {
     tariff: String,
     version: u32,
     valid_from: Option<String>,
@@ -47,7 +44,7 @@ pub struct Document {
     prices: Vec<RawPrice>,
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawCalendar {
     default: Option<String>,
@@ -57,14 +54,14 @@ struct RawCalendar {
     windows: Vec<RawWindow>,
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawWindow {
     name: String,
     spans: Vec<RawSpan>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawSpan {
     days: Vec<String>,
@@ -74,7 +71,7 @@ struct RawSpan {
     to: Option<String>,
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawRounding {
     decimals: u8,
@@ -88,7 +85,7 @@ impl Default for RawRounding {
     }
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawPrice {
     id: String,
@@ -108,6 +105,8 @@ struct RawPrice {
     measure: String,
     rate: Option<String>,
     tiers: Option<Vec<RawTier>>,
+    tier_scope: Option<String>,
+    counter: Option<String>,
     pulse: Option<String>,
     connect_fee: Option<String>,
     #[serde(default)]
@@ -118,13 +117,14 @@ struct RawPrice {
     max_charge: Option<String>,
     #[serde(default)]
     zero_rated: bool,
+    buys: Option<String>,
     grant: Option<RawGrant>,
     #[serde(default)]
     finance: RawFinance,
 }
 
 /// What of a price differs in one window.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
+#[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 struct RawWindowed {
     rate: Option<String>,
@@ -132,14 +132,14 @@ struct RawWindowed {
     connect_fee: Option<String>,
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawTier {
     up_to: Option<String>,
     rate: String,
 }
 
-#[derive(Clone, Debug, Deserialize, Serialize)]
+#[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct RawGrant {
     default: Option<String>,
@@ -149,62 +149,13 @@ struct RawGrant {
     threshold: Option<String>,
 }
 
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-#[serde(deny_unknown_fields, default)]
-struct RawFinance {
-    tax_category: String,
-    tax_included: bool,
-    ledger_code: String,
-    revenue_rule: String,
-}
-
-/// Why a document is no tariff.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CatalogueError {
-    /// It is no YAML or JSON of this shape.
-    Syntax {
-        /// The line, from 1; 0 for the whole document.
-        line: usize,
-        /// What is wrong; it names line and column, too.
-        reason: String,
-    },
-    /// It is, but says things that cannot be; every one of them.
-    Problems(Vec<Problem>),
-}
-
-impl std::fmt::Display for CatalogueError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Syntax { reason, .. } => f.write_str(reason),
-            Self::Problems(problems) => {
-                for (number, problem) in problems.iter().enumerate() {
-                    if number > 0 {
-                        f.write_str("; ")?;
-                    }
-                    write!(f, "{problem}")?;
-                }
-                Ok(())
-            }
-        }
-    }
-}
-
-impl std::error::Error for CatalogueError {}
-
 /// Parses one document.
 ///
 /// # Errors
 /// Its syntax error, or every problem in it.
-pub fn parse(text: &str) -> Result<Arc<TariffVersion>, CatalogueError> {
-    if text.len() > DOCUMENT_OCTETS_MAX {
-        let reason = format!("the document is larger than {DOCUMENT_OCTETS_MAX} octets");
-        return Err(CatalogueError::Syntax { line: 0, reason });
-    }
-    let document: Document = serde_saphyr::from_str(text).map_err(|error| {
-        let line = error.location().map_or(0, |location| usize::try_from(location.line()).unwrap_or(0));
-        CatalogueError::Syntax { line, reason: error.to_string() }
-    })?;
-    let mut check = Check { problems: Vec::new() };
+pub(super) fn parse(text: &str) -> Result<Arc<TariffVersion>, CatalogueError> {
+    let document: Document = super::read(text)?;
+    let mut check = Check::default();
     let currency = check.take(
         "currency",
         Currency::parse(&document.currency)
@@ -214,15 +165,13 @@ pub fn parse(text: &str) -> Result<Arc<TariffVersion>, CatalogueError> {
     let frame = Frame::read(&mut check, &document);
     let prices: Vec<Option<Price>> =
         document.prices.iter().enumerate().map(|(number, raw)| price(&mut check, &frame, number, raw)).collect();
-    if document.tariff.is_empty() || document.tariff.len() > 64 {
-        check.problem("tariff", "a tariff's name has 1 to 64 characters");
-    }
+    super::check_name(&mut check, "tariff", &document.tariff);
     if let (true, Some(currency), Some(rounding)) = (check.problems.is_empty(), currency, rounding) {
         let prices = prices.into_iter().flatten().collect();
         let name = TariffName::new(&document.tariff);
         let draft = TariffDraft::new(name, document.version, currency, rounding, prices, [0; 32]);
-        let Frame { valid_from, policy, zones, networks, calendar, windows, holidays, holiday_as } = frame;
-        let mut draft = TariffDraft { valid_from, policy, zones, networks, calendar, ..draft };
+        let Frame { zone, valid_from, policy, zones, networks, calendar, windows, holidays, holiday_as } = frame;
+        let mut draft = TariffDraft { zone, valid_from, policy, zones, networks, calendar, ..draft };
         draft.content_hash = canonical::content_hash(
             &draft,
             &Named {
@@ -238,27 +187,9 @@ pub fn parse(text: &str) -> Result<Arc<TariffVersion>, CatalogueError> {
     Err(CatalogueError::Problems(check.problems))
 }
 
-struct Check {
-    problems: Vec<Problem>,
-}
-
-impl Check {
-    fn problem(&mut self, path: &str, reason: &str) {
-        self.problems.push(Problem { path: path.to_owned(), reason: reason.to_owned() });
-    }
-
-    fn take<T>(&mut self, path: &str, result: Result<T, String>) -> Option<T> {
-        result.map_err(|reason| self.problem(path, &reason)).ok()
-    }
-
-    /// Takes a part that knows the paths of its problems itself.
-    fn take_all<T>(&mut self, result: Result<T, Vec<Problem>>) -> Option<T> {
-        result.map_err(|problems| self.problems.extend(problems)).ok()
-    }
-}
-
 /// What prices refer to.
 struct Frame {
+    zone: Zone,
     valid_from: Timestamp,
     policy: VersionPolicy,
     zones: Zones,
@@ -273,7 +204,7 @@ impl Frame {
     fn read(check: &mut Check, document: &Document) -> Self {
         let zone = Zone::get(document.time_zone.as_deref().unwrap_or("UTC"));
         // Without one the rest is checked all the same.
-        let zone = check.take("time_zone", zone).or_else(|| Zone::get("UTC").ok());
+        let zone = check.take("time_zone", zone).unwrap_or_else(Zone::utc);
         let policy = match document.policy.as_deref() {
             None | Some("split") => VersionPolicy::Split,
             Some("session_start") => VersionPolicy::SessionStart,
@@ -282,10 +213,8 @@ impl Frame {
                 VersionPolicy::Split
             }
         };
-        let valid_from = match (&document.valid_from, &zone) {
-            (Some(text), Some(zone)) => check.take("valid_from", parse_instant(text, zone)),
-            _ => None,
-        };
+        let valid_from = document.valid_from.as_ref();
+        let valid_from = valid_from.and_then(|text| check.take("valid_from", parse_instant(text, &zone)));
         let zones: Vec<_> = document.zones.iter().map(|(name, prefixes)| (name, prefixes.clone())).collect();
         let networks: Vec<_> = document.networks.iter().map(|(name, entries)| (name, entries.clone())).collect();
         if document.calendar.is_some() && document.time_zone.is_none() {
@@ -294,12 +223,13 @@ impl Frame {
         let parts = document.calendar.as_ref().map(|raw| (raw, calendar_parts(check, raw)));
         let (mut windows, mut holidays, mut holiday_as) = (Vec::new(), Vec::new(), Weekday::Sunday);
         let mut calendar = None;
-        if let (Some((raw, Some(parts))), Some(zone)) = (parts, zone) {
+        if let Some((raw, Some(parts))) = parts {
             (windows, holidays, holiday_as) = parts;
             let default = raw.default.as_deref().unwrap_or("default");
-            calendar = check.take_all(Calendar::new(zone, default, &windows, holidays.clone(), holiday_as));
+            calendar = check.take_all(Calendar::new(zone.clone(), default, &windows, holidays.clone(), holiday_as));
         }
         Self {
+            zone,
             valid_from: valid_from.unwrap_or(Timestamp::from_millis(i64::MIN)),
             policy,
             zones: check.take_all(Zones::new(&zones)).unwrap_or_default(),
@@ -347,101 +277,6 @@ fn calendar_parts(check: &mut Check, raw: &RawCalendar) -> Option<(Vec<Window>, 
         Some(text) => check.take("calendar.holiday_as", parse_weekday(text)),
     };
     Some((windows, holidays, holiday_as?))
-}
-
-/// Reads an instant: `2027-01-01T00:00:00Z`, or without an offset as the wall clock of `zone` shows it, a date as its
-/// midnight.
-pub fn parse_instant(text: &str, zone: &Zone) -> Result<Timestamp, String> {
-    if let Ok(instant) = text.parse::<jiff::Timestamp>() {
-        return Ok(Timestamp::from_millis(instant.as_millisecond()));
-    }
-    let local = text.parse::<jiff::civil::DateTime>();
-    let local = local.map_err(|_| format!("'{text}' is no time; write e.g. 2027-01-01 or 2027-01-01T00:00:00Z"))?;
-    let shown = jiff::tz::TimeZone::UTC.to_timestamp(local).map_err(|error| error.to_string())?;
-    Ok(zone.instant(shown.as_millisecond()))
-}
-
-/// Reads `mon`, `monday`, or `mon-fri`.
-fn parse_days(text: &str) -> Result<Vec<Weekday>, String> {
-    let Some((first, last)) = text.split_once('-') else { return Ok(vec![parse_weekday(text)?]) };
-    let (first, last) = (parse_weekday(first)?, parse_weekday(last)?);
-    let all = Weekday::ALL.into_iter().cycle().skip_while(|day| *day != first);
-    let until = all.clone().take_while(|day| *day != last).count();
-    Ok(all.take(until + 1).collect())
-}
-
-fn parse_weekday(text: &str) -> Result<Weekday, String> {
-    let lower = text.trim().to_ascii_lowercase();
-    let name = |day: &Weekday| format!("{day:?}").to_ascii_lowercase();
-    let day =
-        Weekday::ALL.into_iter().find(|day| name(day) == lower || (lower.len() == 3 && name(day).starts_with(&lower)));
-    day.ok_or_else(|| format!("'{text}' is no day; write mon, tue, wed, thu, fri, sat, sun, or mon-fri"))
-}
-
-/// Reads a time of day: `22:00`, `06:30:15`, `24:00`; seconds since midnight.
-fn parse_time(text: &str) -> Result<u32, String> {
-    let wrong = || format!("'{text}' is no time of day; write e.g. 22:00 or 24:00");
-    let mut parts = text.split(':');
-    let mut part = |most: u32| {
-        let number = parts.next()?;
-        let number = Some(number).filter(|digits| digits.len() == 2)?.parse::<u32>().ok()?;
-        Some(number).filter(|number| *number <= most)
-    };
-    let (hours, minutes) = (part(24).ok_or_else(wrong)?, part(59).ok_or_else(wrong)?);
-    let seconds = if text.len() > 5 { part(59).ok_or_else(wrong)? } else { 0 };
-    let time = hours * 3600 + minutes * 60 + seconds;
-    if parts.next().is_some() || time > 86_400 { Err(wrong()) } else { Ok(time) }
-}
-
-/// Reads a holiday: `2027-05-06`, `12-25` of every year, `easter`, `easter+1`, `easter-2`.
-fn parse_holiday(text: &str) -> Result<Holiday, String> {
-    let wrong = || format!("'{text}' is no holiday; write 2027-05-06, 12-25 for every year, or easter-2");
-    if let Some(offset) = text.strip_prefix("easter") {
-        let offset = if offset.is_empty() { Ok(0) } else { offset.parse() };
-        return offset.map(Holiday::Easter).map_err(|_| wrong());
-    }
-    let parts: Vec<&str> = text.split('-').collect();
-    let number = |text: &str| text.parse::<u8>().map_err(|_| wrong());
-    match parts[..] {
-        [year, month, day] => Ok(Holiday::Date(year.parse().map_err(|_| wrong())?, number(month)?, number(day)?)),
-        [month, day] => Ok(Holiday::Yearly(number(month)?, number(day)?)),
-        _ => Err(wrong()),
-    }
-}
-
-/// Radio accesses by name, with their 3GPP-RAT-Type octets (TS 29.061 16.4.7).
-const RATS: [(&str, &[u8]); 10] = [
-    ("utran", &[1]),
-    ("geran", &[2]),
-    ("wlan", &[3]),
-    ("gan", &[4]),
-    ("hspa", &[5]),
-    ("lte", &[6]),
-    ("virtual", &[7]),
-    ("nb-iot", &[8]),
-    ("lte-m", &[9]),
-    ("nr", &[10, 51]),
-];
-
-fn parse_rat(text: &str) -> Result<Vec<u8>, String> {
-    if let Some((_, octets)) = RATS.iter().find(|(name, _)| name.eq_ignore_ascii_case(text)) {
-        return Ok(octets.to_vec());
-    }
-    let names: Vec<&str> = RATS.iter().map(|(name, _)| *name).collect();
-    let octet = text.parse::<u8>().map(|octet| vec![octet]);
-    octet.map_err(|_| format!("'{text}' is no radio access; use {}, or a 3GPP-RAT-Type number", names.join(", ")))
-}
-
-/// Reads a slice: its type, and its differentiator as six hexadecimal digits where it has one: `1`, `1-000102`.
-fn parse_slice(text: &str) -> Result<Slice, String> {
-    let wrong = || format!("'{text}' is no slice; write its type 0 to 255, with a differentiator 1-000102");
-    let (service_type, differentiator) = text.split_once('-').map_or((text, None), |(sst, sd)| (sst, Some(sd)));
-    let differentiator = match differentiator {
-        Some(digits) if digits.len() == 6 => Some(u32::from_str_radix(digits, 16).map_err(|_| wrong())?),
-        Some(_) => return Err(wrong()),
-        None => None,
-    };
-    Ok(Slice { service_type: service_type.parse().map_err(|_| wrong())?, differentiator })
 }
 
 fn filter(check: &mut Check, frame: &Frame, raw: &RawPrice, path: &dyn Fn(&str) -> String) -> Option<Filter> {
@@ -607,6 +442,21 @@ fn price(check: &mut Check, frame: &Frame, number: usize, raw: &RawPrice) -> Opt
         }
     }
     let grant = grant(check, number, raw.grant.as_ref(), unit);
+    let tier_scope = match (raw.tier_scope.as_deref(), &raw.counter) {
+        (None | Some("session"), None) => TierScope::Session,
+        (Some("cycle"), counter) => TierScope::Cycle(CounterId::new(counter.as_ref().unwrap_or(&raw.id))),
+        (None | Some("session"), Some(_)) => {
+            check.problem(&path("counter"), "only tiers of a cycle have a counter; say tier_scope: cycle");
+            TierScope::Session
+        }
+        (Some(other), _) => {
+            check.problem(&path("tier_scope"), &format!("'{other}' is no scope of tiers; use session or cycle"));
+            TierScope::Session
+        }
+    };
+    if let Some(offer) = &raw.buys {
+        super::check_name(check, &path("buys"), offer);
+    }
     if raw.id.is_empty() || raw.id.len() > 64 {
         check.problem(&path("id"), "a price's id has 1 to 64 characters");
     }
@@ -616,18 +466,15 @@ fn price(check: &mut Check, frame: &Frame, number: usize, raw: &RawPrice) -> Opt
         measure,
         pulse: pulse?,
         tiers: PerWindow::new(tiers?, windowed_tiers),
+        tier_scope,
         connect_fee: PerWindow::new(connect_fee?.unwrap_or(Money::ZERO), windowed_fees),
         connect_fee_when_bundled: raw.connect_fee_when_bundled,
         min_charge: min_charge?,
         max_charge: max_charge?,
         zero_rated: raw.zero_rated,
+        buys: raw.buys.as_deref().map(OfferName::new),
         grant: grant?,
-        finance: FinanceCodes {
-            tax_category: raw.finance.tax_category.as_str().into(),
-            tax_included: raw.finance.tax_included,
-            ledger_code: raw.finance.ledger_code.as_str().into(),
-            revenue_rule: raw.finance.revenue_rule.as_str().into(),
-        },
+        finance: raw.finance.codes(),
     })
 }
 
@@ -663,71 +510,6 @@ fn grant(check: &mut Check, number: usize, raw: Option<&RawGrant>, unit: Unit) -
         validity_seconds: validity_seconds?,
         threshold_percent: threshold_percent?,
     })
-}
-
-/// Reads a quantity with its unit: `10 GiB`, `500 MB`, `3 min`, `90`.
-pub fn parse_quantity(text: &str, unit: Unit) -> Result<u64, String> {
-    let text = text.trim();
-    let split = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    let (number, suffix) = text.split_at(split);
-    let hint = match unit {
-        Unit::Octet => "write e.g. 100 KiB, 10 MiB, 1 GiB or plain octets",
-        Unit::Second => "write e.g. 90 s, 3 min, 1 h or plain seconds",
-        Unit::Event => "write a whole number",
-    };
-    let number = if number.is_empty() { 1 } else { number.parse().map_err(|_| format!("'{text}' is too large"))? };
-    let factor: u64 = match (unit, suffix.trim()) {
-        (_, "") if split == 0 => return Err(format!("'{text}' is no quantity; {hint}")),
-        (_, "") => 1,
-        (Unit::Octet, "B") => 1,
-        (Unit::Octet, "KiB") => 1 << 10,
-        (Unit::Octet, "MiB") => 1 << 20,
-        (Unit::Octet, "GiB") => 1 << 30,
-        (Unit::Octet, "TiB") => 1 << 40,
-        (Unit::Octet, "kB" | "KB") => 1_000,
-        (Unit::Octet, "MB") => 1_000_000,
-        (Unit::Octet, "GB") => 1_000_000_000,
-        (Unit::Octet, "TB") => 1_000_000_000_000,
-        (Unit::Second, "s" | "sec") => 1,
-        (Unit::Second, "min") => 60,
-        (Unit::Second, "h") => 3600,
-        (Unit::Second, "d") => 86_400,
-        (Unit::Event, "event" | "events" | "sms" | "message" | "messages") => 1,
-        _ => return Err(format!("'{text}' is no quantity here; {hint}")),
-    };
-    factor.checked_mul(number).ok_or_else(|| format!("'{text}' is too large"))
-}
-
-/// Reads a pulse: `60/1`, or one length for both parts: `100 KiB`.
-pub fn parse_pulse(text: &str, unit: Unit) -> Result<Pulse, String> {
-    let (first, next) = text.split_once('/').unwrap_or((text, text));
-    Pulse::new(parse_quantity(first, unit)?, parse_quantity(next, unit)?)
-        .ok_or_else(|| format!("'{text}': both parts of a pulse must be above 0"))
-}
-
-/// Reads a rate: `0.09 / min`, `0.02/MiB`, `0.333 / 1 MiB`, `0.09` (per unit). Up to 12 decimals.
-pub fn parse_rate(text: &str, unit: Unit) -> Result<Rate, String> {
-    let (amount, per) = text.split_once('/').unwrap_or((text, "1"));
-    let per = parse_quantity(per, unit)?;
-    let amount = amount.trim();
-    let (whole, fraction) = amount.split_once('.').unwrap_or((amount, ""));
-    let digits = whole.bytes().chain(fraction.bytes()).all(|b| b.is_ascii_digit());
-    if !digits || whole.is_empty() || fraction.len() > 12 {
-        return Err(format!(
-            "'{amount}' is no rate; write a positive decimal with at most 12 decimals, e.g. 0.09 / min"
-        ));
-    }
-    // Micro-units with six decimals; finer digits make the quantity larger instead.
-    let places = u32::try_from(fraction.len()).unwrap_or(0);
-    let number: u64 = format!("{whole}{fraction}").parse().map_err(|_| format!("'{amount}' is too large"))?;
-    let (micros, scale) = if places <= 6 {
-        (number.checked_mul(10u64.pow(6 - places)), 1)
-    } else {
-        (Some(number), 10u64.pow(places - 6))
-    };
-    let micros = micros.ok_or_else(|| format!("'{amount}' is too large"))?;
-    let per = per.checked_mul(scale).ok_or_else(|| format!("'{text}' is too fine"))?;
-    Rate::new(micros, per).ok_or_else(|| format!("'{text}': the quantity must be above 0"))
 }
 
 #[cfg(test)]
@@ -845,7 +627,7 @@ prices:
         assert_eq!(all.len(), several);
     }
 
-    const EUROPE: &str = include_str!("../../docs/examples/nights-and-roaming.yaml");
+    const EUROPE: &str = include_str!("../../../docs/examples/nights-and-roaming.yaml");
 
     #[test]
     fn zones_networks_windows_and_versions_are_read() {
@@ -901,24 +683,6 @@ prices:
     }
 
     #[test]
-    fn days_times_and_holidays_are_read() {
-        assert_eq!(parse_days("fri-mon").unwrap().len(), 4);
-        assert_eq!(parse_days("Sunday").unwrap(), [Weekday::Sunday]);
-        assert!(parse_days("someday").is_err());
-        assert_eq!(parse_time("24:00"), Ok(86_400));
-        assert_eq!(parse_time("06:30:15"), Ok(23_415));
-        for bad in ["24:01", "6:00", "06:60", "06:00:00:00", "noon", "06"] {
-            assert!(parse_time(bad).is_err(), "{bad}");
-        }
-        assert_eq!(parse_holiday("easter-2"), Ok(Holiday::Easter(-2)));
-        assert_eq!(parse_holiday("12-25"), Ok(Holiday::Yearly(12, 25)));
-        assert_eq!(parse_holiday("2027-05-06"), Ok(Holiday::Date(2027, 5, 6)));
-        assert!(parse_holiday("christmas").is_err());
-        assert_eq!(parse_slice("1-000102"), Ok(Slice { service_type: 1, differentiator: Some(0x0102) }));
-        assert!(parse_slice("1-1").is_err() && parse_slice("256").is_err());
-    }
-
-    #[test]
     fn a_zero_rated_price_has_no_fee_and_no_limits() {
         let bad = GOOD.replace(
             "zero_rated: true",
@@ -928,15 +692,5 @@ prices:
         let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
         assert_eq!(paths, ["prices[2].connect_fee", "prices[2].min_charge", "prices[2].max_charge"]);
         assert!(problems.iter().all(|problem| problem.reason.contains("leave it out")));
-    }
-
-    #[test]
-    fn rates_are_exact_at_any_scale() {
-        assert_eq!(parse_rate("0.02/MiB", Unit::Octet), Ok(Rate::new(20_000, 1 << 20).unwrap()));
-        assert_eq!(parse_rate("0.0000001 / s", Unit::Second), Ok(Rate::new(1, 10).unwrap()));
-        assert_eq!(parse_rate("0.09", Unit::Event), Ok(Rate::new(90_000, 1).unwrap()));
-        for bad in ["", "x", "1e3/min", "0.1/lightyear", "1/0", "0.1234567890123"] {
-            assert!(parse_rate(bad, Unit::Second).is_err(), "{bad}");
-        }
     }
 }

@@ -1,0 +1,184 @@
+//! The catalogue: tariff and offer documents, YAML or JSON, as checked values.
+//!
+//! Amounts and quantities are strings or integers with human units (`"0.02 / MiB"`, `10 GiB`, `60/1`, `P1M`), never floats.
+//! Parsing yields a version or every problem, each with its path and a hint.
+
+mod canonical;
+mod offer;
+mod tariff;
+pub(crate) mod text;
+
+use std::sync::Arc;
+
+use rating_engine::offer::OfferVersion;
+use rating_engine::tariff::{FinanceCodes, Problem, TariffVersion};
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+/// Largest document, octets.
+pub const DOCUMENT_OCTETS_MAX: usize = 4 << 20;
+
+/// What a document is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Document {
+    /// A version of a tariff.
+    Tariff(Arc<TariffVersion>),
+    /// A version of an offer.
+    Offer(Arc<OfferVersion>),
+}
+
+impl Document {
+    /// The name under which it is kept: that of a tariff, or of an offer behind `offer:`, which no tariff's name has.
+    pub fn kept_as(&self) -> String {
+        match self {
+            Self::Tariff(version) => version.name().as_str().to_owned(),
+            Self::Offer(version) => format!("offer:{}", version.name()),
+        }
+    }
+
+    /// The version's number.
+    pub fn version(&self) -> u32 {
+        match self {
+            Self::Tariff(version) => version.version(),
+            Self::Offer(version) => version.version(),
+        }
+    }
+
+    /// SHA-256 of its canonical form.
+    pub fn content_hash(&self) -> &[u8; 32] {
+        match self {
+            Self::Tariff(version) => version.content_hash(),
+            Self::Offer(version) => version.content_hash(),
+        }
+    }
+}
+
+impl std::fmt::Display for Document {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Tariff(version) => write!(f, "tariff {} version {}", version.name(), version.version()),
+            Self::Offer(version) => write!(f, "offer {} version {}", version.name(), version.version()),
+        }
+    }
+}
+
+/// Why a document is no catalogue document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CatalogueError {
+    /// It is no YAML or JSON of this shape.
+    Syntax {
+        /// The line, from 1; 0 for the whole document.
+        line: usize,
+        /// What is wrong; it names line and column, too.
+        reason: String,
+    },
+    /// It is, but says things that cannot be; every one of them.
+    Problems(Vec<Problem>),
+}
+
+impl std::fmt::Display for CatalogueError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Syntax { reason, .. } => f.write_str(reason),
+            Self::Problems(problems) => {
+                for (number, problem) in problems.iter().enumerate() {
+                    if number > 0 {
+                        f.write_str("; ")?;
+                    }
+                    write!(f, "{problem}")?;
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl std::error::Error for CatalogueError {}
+
+/// Parses one document: an offer if it names one, else a tariff.
+///
+/// # Errors
+/// Its syntax error, or every problem in it.
+pub fn parse(text: &str) -> Result<Document, CatalogueError> {
+    #[derive(Deserialize)]
+    struct Kind {
+        offer: Option<IgnoredAny>,
+    }
+    if read::<Kind>(text)?.offer.is_some() {
+        offer::parse(text).map(Document::Offer)
+    } else {
+        parse_tariff(text).map(Document::Tariff)
+    }
+}
+
+/// Parses one tariff document.
+///
+/// # Errors
+/// Its syntax error, or every problem in it.
+pub fn parse_tariff(text: &str) -> Result<Arc<TariffVersion>, CatalogueError> {
+    tariff::parse(text)
+}
+
+/// Reads what the parser of its kind then checks.
+fn read<T: for<'a> Deserialize<'a>>(text: &str) -> Result<T, CatalogueError> {
+    if text.len() > DOCUMENT_OCTETS_MAX {
+        let reason = format!("the document is larger than {DOCUMENT_OCTETS_MAX} octets");
+        return Err(CatalogueError::Syntax { line: 0, reason });
+    }
+    serde_saphyr::from_str(text).map_err(|error| {
+        let line = error.location().map_or(0, |location| usize::try_from(location.line()).unwrap_or(0));
+        CatalogueError::Syntax { line, reason: error.to_string() }
+    })
+}
+
+/// Codes for finance, as a document has them.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct RawFinance {
+    tax_category: String,
+    tax_included: bool,
+    place_of_supply: String,
+    ledger_code: String,
+    revenue_rule: String,
+}
+
+impl RawFinance {
+    fn codes(&self) -> FinanceCodes {
+        FinanceCodes {
+            tax_category: self.tax_category.as_str().into(),
+            tax_included: self.tax_included,
+            place_of_supply: self.place_of_supply.as_str().into(),
+            ledger_code: self.ledger_code.as_str().into(),
+            revenue_rule: self.revenue_rule.as_str().into(),
+        }
+    }
+}
+
+/// A name of a tariff or offer: it also stands in file names, commands and keys.
+fn check_name(check: &mut Check, path: &str, name: &str) {
+    let is_plain = |letter: char| letter.is_ascii_alphanumeric() || "-_.".contains(letter);
+    if name.is_empty() || name.len() > 64 || !name.chars().all(is_plain) {
+        check.problem(path, "a name has 1 to 64 letters, digits, '-', '_' or '.'");
+    }
+}
+
+/// Problems of a document as they are found.
+#[derive(Debug, Default)]
+pub(crate) struct Check {
+    pub(crate) problems: Vec<Problem>,
+}
+
+impl Check {
+    pub(crate) fn problem(&mut self, path: &str, reason: &str) {
+        self.problems.push(Problem { path: path.to_owned(), reason: reason.to_owned() });
+    }
+
+    pub(crate) fn take<T>(&mut self, path: &str, result: Result<T, String>) -> Option<T> {
+        result.map_err(|reason| self.problem(path, &reason)).ok()
+    }
+
+    /// Takes a part that knows the paths of its problems itself.
+    pub(crate) fn take_all<T>(&mut self, result: Result<T, Vec<Problem>>) -> Option<T> {
+        result.map_err(|problems| self.problems.extend(problems)).ok()
+    }
+}

@@ -1,0 +1,172 @@
+//! Offer documents to checked [`OfferVersion`]s.
+
+use std::str::FromStr;
+use std::sync::Arc;
+
+use rating_engine::account::{BucketScope, Holding, Origin};
+use rating_engine::calendar::Zone;
+use rating_engine::ids::{OfferName, RatingGroup, ServiceId, TariffName};
+use rating_engine::money::{Currency, Money};
+use rating_engine::offer::{Allowance, OfferDraft, OfferVersion, Rollover};
+use rating_engine::period::Period;
+use rating_engine::tariff::Service;
+use rating_engine::units::Unit;
+use serde::Deserialize;
+
+use super::text::parse_quantity;
+use super::{CatalogueError, Check, RawFinance, canonical, check_name};
+
+/// An offer document as written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Document {
+    offer: String,
+    version: u32,
+    currency: String,
+    time_zone: Option<String>,
+    tariff: Option<String>,
+    setup_fee: Option<String>,
+    fee: Option<String>,
+    period: Option<String>,
+    renews: Option<bool>,
+    #[serde(default)]
+    allowances: Vec<RawAllowance>,
+    #[serde(default)]
+    finance: RawFinance,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawAllowance {
+    id: String,
+    unit: String,
+    amount: String,
+    validity: Option<String>,
+    #[serde(default = "usual_priority")]
+    priority: u16,
+    #[serde(default)]
+    services: Vec<String>,
+    #[serde(default)]
+    rating_groups: Vec<u32>,
+    #[serde(default)]
+    service_ids: Vec<u32>,
+    #[serde(default)]
+    granted: bool,
+    stand_alone: Option<String>,
+    rollover: Option<RawRollover>,
+    member_cap: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawRollover {
+    cap: String,
+    cycles: Option<u8>,
+}
+
+/// Before what was paid in, which has 100.
+const fn usual_priority() -> u16 {
+    50
+}
+
+/// Parses one offer document.
+pub(super) fn parse(text: &str) -> Result<Arc<OfferVersion>, CatalogueError> {
+    let document: Document = super::read(text)?;
+    let mut check = Check::default();
+    check_name(&mut check, "offer", &document.offer);
+    if let Some(tariff) = &document.tariff {
+        check_name(&mut check, "tariff", tariff);
+    }
+    let currency = Currency::parse(&document.currency)
+        .ok_or_else(|| format!("'{}' is no ISO 4217 currency that we know; write e.g. EUR", document.currency));
+    let currency = check.take("currency", currency);
+    let zone = check.take("time_zone", Zone::get(document.time_zone.as_deref().unwrap_or("UTC")));
+    let period = period(&mut check, "period", document.period.as_ref());
+    let setup_fee = money(&mut check, "setup_fee", document.setup_fee.as_ref());
+    let fee = money(&mut check, "fee", document.fee.as_ref());
+    let allowances: Vec<_> = document
+        .allowances
+        .iter()
+        .enumerate()
+        .filter_map(|(number, raw)| allowance(&mut check, currency.unwrap_or(Currency::EUR), number, raw))
+        .collect();
+    let (true, Some(currency), Some(zone)) = (check.problems.is_empty(), currency, zone) else {
+        return Err(CatalogueError::Problems(check.problems));
+    };
+    let mut draft = OfferDraft {
+        name: OfferName::new(&document.offer),
+        version: document.version,
+        currency,
+        zone,
+        tariff: document.tariff.as_deref().map(TariffName::new),
+        setup_fee,
+        fee,
+        period,
+        renews: document.renews.unwrap_or(period.is_some()),
+        allowances,
+        finance: document.finance.codes(),
+        content_hash: [0; 32],
+    };
+    draft.content_hash = canonical::offer_hash(&draft);
+    draft.publish().map_err(CatalogueError::Problems)
+}
+
+fn money(check: &mut Check, path: &str, text: Option<&String>) -> Money {
+    let amount = text.map(|text| Money::from_str(text).map_err(|error| error.to_string()));
+    amount.and_then(|amount| check.take(path, amount)).unwrap_or(Money::ZERO)
+}
+
+fn period(check: &mut Check, path: &str, text: Option<&String>) -> Option<Period> {
+    text.and_then(|text| check.take(path, Period::from_str(text)))
+}
+
+fn allowance(check: &mut Check, currency: Currency, number: usize, raw: &RawAllowance) -> Option<Allowance> {
+    let path = |member: &str| format!("allowances[{number}].{member}");
+    let holding = match raw.unit.as_str() {
+        letters if letters == currency.letters() => Ok(Holding::Money),
+        "second" => Ok(Holding::Units(Unit::Second)),
+        "octet" => Ok(Holding::Units(Unit::Octet)),
+        "event" => Ok(Holding::Units(Unit::Event)),
+        other => Err(format!("'{other}' is no unit here; use {currency}, second, octet or event")),
+    };
+    let holding = check.take(&path("unit"), holding)?;
+    let mut amount_of = |member: &str, text: &str| {
+        let amount = match holding {
+            Holding::Money => Money::from_str(text).map(Money::micros).map_err(|error| error.to_string()),
+            Holding::Units(unit) => parse_quantity(text, unit)
+                .and_then(|amount| i64::try_from(amount).map_err(|_| format!("'{text}' is too large"))),
+        };
+        check.take(&path(member), amount)
+    };
+    let amount = amount_of("amount", &raw.amount);
+    let cap = raw.rollover.as_ref().map(|rollover| amount_of("rollover.cap", &rollover.cap));
+    let member_cap = raw.member_cap.as_ref().map(|cap| amount_of("member_cap", cap));
+    let mut services = Vec::new();
+    for text in &raw.services {
+        services.extend(check.take(&path("services"), Service::from_str(text)));
+    }
+    let scope = BucketScope {
+        services: services.into(),
+        rating_groups: raw.rating_groups.iter().copied().map(RatingGroup::new).collect(),
+        service_ids: raw.service_ids.iter().copied().map(ServiceId::new).collect(),
+    };
+    let rollover = match (&raw.rollover, cap) {
+        (Some(rollover), Some(cap)) => Some(Rollover { cap: cap?, cycles: rollover.cycles.unwrap_or(1) }),
+        _ => None,
+    };
+    Some(Allowance {
+        name: raw.id.as_str().into(),
+        holding,
+        amount: amount?,
+        validity: period(check, &path("validity"), raw.validity.as_ref()),
+        priority: raw.priority,
+        scope: (scope != BucketScope::default()).then(|| Box::new(scope)),
+        origin: if raw.granted { Origin::Granted } else { Origin::Paid },
+        stand_alone: money(check, &path("stand_alone"), raw.stand_alone.as_ref()),
+        rollover,
+        member_cap: match member_cap {
+            Some(cap) => Some(u64::try_from(cap?).unwrap_or(0)),
+            None => None,
+        },
+    })
+}

@@ -1,0 +1,242 @@
+//! What a person or an import asks: accounts, subscribers, money, offers, sessions.
+
+use std::sync::Arc;
+
+use super::offers::{self, Occasion};
+use super::{MUTATION_KEPT_SECONDS, MutationRecord, Shard, Tariffs, finish, unchanged};
+use crate::account::{Account, AccountState, Bucket, Subscriber, SubscriptionState};
+use crate::cdr::{Cause, CdrKind, CdrSource, RatedCdr};
+use crate::command::{Effects, Mutation, MutationKey, MutationOutcome, Refusal, Write};
+use crate::ids::{AccountId, IdempotencyKey, Lsn, OfferName, SessionId, SubscriberId};
+use crate::money::Money;
+use crate::time::Timestamp;
+
+/// What makes a mutation known again, and why it was asked.
+struct Request {
+    key: IdempotencyKey,
+    digest: u64,
+    reason: Box<str>,
+}
+
+impl Shard {
+    /// Does what a person or an import asks.
+    pub fn mutate(&mut self, tariffs: &Tariffs, mutation: Mutation, now: Timestamp) -> Effects<Arc<MutationOutcome>> {
+        let mut effects = unchanged(());
+        let done = match mutation {
+            Mutation::OpenAccount(account) => self.open_account(*account, &mut effects),
+            Mutation::PutSubscriber(subscriber) => self.replace_subscriber(subscriber, &mut effects),
+            Mutation::SetState { account, state } => self.set_state(tariffs, account, state, now, &mut effects),
+            Mutation::TopUp { account, amount, bucket, key, digest, reason } => {
+                let request = Request { key, digest, reason };
+                match self.known(account, &request) {
+                    Err(refusal) => Err(refusal),
+                    Ok(Some(outcome)) => return Effects { repeated: true, ..unchanged(outcome) },
+                    Ok(None) => self.top_up(tariffs, account, (amount, bucket), request, now, &mut effects),
+                }
+            }
+            Mutation::Buy { account, subscriber, offer, version, key, digest, reason } => {
+                let request = Request { key, digest, reason };
+                match self.known(account, &request) {
+                    Err(refusal) => Err(refusal),
+                    Ok(Some(outcome)) => return Effects { repeated: true, ..unchanged(outcome) },
+                    Ok(None) => self.buy(tariffs, (account, subscriber), (&offer, version), request, now, &mut effects),
+                }
+            }
+            Mutation::Cancel { account, subscription } => self.cancel(account, subscription, &mut effects),
+            Mutation::Release { session, cause, client_state_below } => {
+                self.release(&session, cause, client_state_below, now, &mut effects)
+            }
+        };
+        match done {
+            Ok(outcome) => finish(effects, Arc::new(outcome)),
+            Err(refusal) => unchanged(Arc::new(MutationOutcome::Refused(refusal))),
+        }
+    }
+
+    fn open_account(&mut self, mut account: Account, effects: &mut Effects<()>) -> Result<MutationOutcome, Refusal> {
+        if self.accounts.contains_key(&account.id) {
+            return Err(Refusal::Invalid("an account with this id exists"));
+        }
+        account.sort_buckets();
+        account.open_totals().ok_or(Refusal::Invalid("what the account holds does not fit"))?;
+        let (id, balance) = (account.id, account.money());
+        effects.writes.push(Write::Account(id));
+        self.put_account(account, Lsn::default());
+        Ok(MutationOutcome::Done { balance, cdr_number: 0 })
+    }
+
+    fn replace_subscriber(
+        &mut self,
+        subscriber: Subscriber,
+        effects: &mut Effects<()>,
+    ) -> Result<MutationOutcome, Refusal> {
+        let account = self.accounts.get(&subscriber.account);
+        let account =
+            account.ok_or(Refusal::Invalid("the subscriber's account does not exist in this charging group"))?;
+        let balance = account.value.money();
+        effects.writes.push(Write::Subscriber(subscriber.id));
+        self.put_subscriber(subscriber, Lsn::default());
+        Ok(MutationOutcome::Done { balance, cdr_number: 0 })
+    }
+
+    fn set_state(
+        &mut self,
+        tariffs: &Tariffs,
+        id: AccountId,
+        state: AccountState,
+        now: Timestamp,
+        effects: &mut Effects<()>,
+    ) -> Result<MutationOutcome, Refusal> {
+        let slot = self.accounts.get_mut(&id).ok_or(NO_ACCOUNT)?;
+        let account = &mut slot.value;
+        account.state = state;
+        // What could not be renewed meanwhile is.
+        offers::resume(account, tariffs, &Occasion::due(now), effects);
+        let balance = account.money();
+        effects.writes.push(Write::Account(id));
+        self.queue_account(id, now);
+        Ok(MutationOutcome::Done { balance, cdr_number: 0 })
+    }
+
+    fn top_up(
+        &mut self,
+        tariffs: &Tariffs,
+        id: AccountId,
+        (amount, bucket): (Money, Bucket),
+        request: Request,
+        now: Timestamp,
+        effects: &mut Effects<()>,
+    ) -> Result<MutationOutcome, Refusal> {
+        let account = &mut self.accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
+        if account.state == AccountState::Closed {
+            return Err(Refusal::Invalid("the account is closed"));
+        }
+        if amount <= Money::ZERO {
+            return Err(Refusal::Invalid("the amount must be above 0"));
+        }
+        let movements = account
+            .top_up(amount, bucket, now)
+            .ok_or(Refusal::Invalid("the bucket holds no money, or the balance would not fit"))?;
+        let source = CdrSource::Operator { key: request.key.clone(), reason: request.reason };
+        // What lapsed is in the same record, so that the movements add up to it.
+        let moved = movements.iter().fold(0i64, |sum, movement| sum.saturating_add(movement.delta));
+        effects.cdrs.push(RatedCdr {
+            amount: Money::ZERO.saturating_sub(Money::from_micros(moved)),
+            movements,
+            ..RatedCdr::draft(CdrKind::TopUp, account, source, Cause::Operator, now)
+        });
+        let cdr_number = account.cdrs.count.saturating_add(1);
+        offers::resume(account, tariffs, &Occasion::due(now), effects);
+        let outcome = MutationOutcome::Done { balance: account.money(), cdr_number };
+        self.remember(id, (request.key, request.digest), &outcome, now, effects);
+        Ok(outcome)
+    }
+
+    fn buy(
+        &mut self,
+        tariffs: &Tariffs,
+        (id, subscriber): (AccountId, SubscriberId),
+        (offer, version): (&OfferName, Option<u32>),
+        request: Request,
+        now: Timestamp,
+        effects: &mut Effects<()>,
+    ) -> Result<MutationOutcome, Refusal> {
+        let offer = tariffs.offer(offer, version).ok_or(Refusal::Invalid("no such offer, or not in this version"))?;
+        let user = self.subscribers.get_mut(&subscriber).map(|slot| &mut slot.value);
+        let user = user.filter(|user| user.account == id);
+        let user = user.ok_or(Refusal::Invalid("the account has no such subscriber"))?;
+        let account = &mut self.accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
+        if account.state != AccountState::Active || user.state != AccountState::Active {
+            return Err(Refusal::Invalid("the account or subscriber is not active"));
+        }
+        if offer.tariff().is_some() && account.holds(offer.name(), subscriber, now) {
+            return Err(Refusal::Invalid("the subscriber holds this offer already"));
+        }
+        let cdr_number = account.cdrs.count.saturating_add(1);
+        let source = CdrSource::Operator { key: request.key.clone(), reason: request.reason };
+        let occasion = Occasion { now, at: now, cause: Cause::Operator, source: &source };
+        offers::buy(account, offer, subscriber, &occasion, effects)?;
+        let outcome = MutationOutcome::Done {
+            balance: account.money(),
+            cdr_number: if effects.cdrs.is_empty() { 0 } else { cdr_number },
+        };
+        if let Some(tariff) = offer.tariff() {
+            user.tariff = tariff.clone();
+            effects.writes.push(Write::Subscriber(subscriber));
+        }
+        self.remember(id, (request.key, request.digest), &outcome, now, effects);
+        Ok(outcome)
+    }
+
+    fn cancel(
+        &mut self,
+        id: AccountId,
+        subscription: u32,
+        effects: &mut Effects<()>,
+    ) -> Result<MutationOutcome, Refusal> {
+        let account = &mut self.accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
+        let unknown = Refusal::Invalid("the account has no such subscription");
+        let contract = account.contract.as_mut().ok_or(unknown.clone())?;
+        let held = contract.subscriptions.iter_mut().find(|held| held.number == subscription).ok_or(unknown)?;
+        if held.state == SubscriptionState::Unpaid {
+            contract.subscriptions.retain(|held| held.number != subscription);
+        } else {
+            held.state = SubscriptionState::Cancelled;
+        }
+        effects.writes.push(Write::Account(id));
+        Ok(MutationOutcome::Done { balance: account.money(), cdr_number: 0 })
+    }
+
+    fn release(
+        &mut self,
+        session: &SessionId,
+        cause: Cause,
+        client_state_below: u32,
+        now: Timestamp,
+        effects: &mut Effects<()>,
+    ) -> Result<MutationOutcome, Refusal> {
+        let slot = self.sessions.get(session).ok_or(Refusal::UnknownSession)?;
+        let spared =
+            client_state_below != 0 && (slot.value.client_state == 0 || slot.value.client_state >= client_state_below);
+        if !slot.value.is_open() || spared {
+            return Err(Refusal::UnknownSession);
+        }
+        self.end_silently(session, now, cause, effects);
+        Ok(MutationOutcome::Done { balance: Money::ZERO, cdr_number: 0 })
+    }
+
+    /// The first answer to a request that is a repeat.
+    fn known(&self, account: AccountId, request: &Request) -> Result<Option<Arc<MutationOutcome>>, Refusal> {
+        let name = self.mutation_key(account, &request.key)?;
+        match self.mutations.get(&name) {
+            Some(known) if known.value.digest != request.digest => Err(Refusal::KeyReused),
+            known => Ok(known.map(|known| known.value.outcome.clone())),
+        }
+    }
+
+    fn mutation_key(&self, account: AccountId, key: &IdempotencyKey) -> Result<MutationKey, Refusal> {
+        let slot = self.accounts.get(&account).ok_or(NO_ACCOUNT)?;
+        Ok((slot.value.group, key.clone()))
+    }
+
+    /// Remembers what changed an account, for repeats of it.
+    fn remember(
+        &mut self,
+        id: AccountId,
+        (key, digest): (IdempotencyKey, u64),
+        outcome: &MutationOutcome,
+        now: Timestamp,
+        effects: &mut Effects<()>,
+    ) {
+        effects.writes.push(Write::Account(id));
+        self.queue_account(id, now);
+        if let Ok(name) = self.mutation_key(id, &key) {
+            let forget_at = now.plus_seconds(MUTATION_KEPT_SECONDS);
+            let record = MutationRecord { group: name.0, digest, outcome: Arc::new(outcome.clone()), forget_at };
+            effects.writes.push(Write::Mutation(name.clone()));
+            self.put_mutation(name, record, Lsn::default());
+        }
+    }
+}
+
+const NO_ACCOUNT: Refusal = Refusal::Invalid("no such account");
