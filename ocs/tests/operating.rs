@@ -44,13 +44,16 @@ fn the_documented_examples_are_imported_shown_and_charged_by_a_clock_that_never_
     import.args(["import", "--data"]).arg(server.data()).arg("--catalogue").arg(example("tariff.yaml"));
     import.arg("--accounts").arg(example("accounts.jsonl")).arg("--subscribers").arg(example("subscribers.jsonl"));
     let imported = text(&import.output().unwrap());
-    assert!(imported.starts_with("imported 1 tariffs, 2 accounts (0 were there), 2 subscribers"), "{imported}");
+    assert!(
+        imported.starts_with("imported 1 tariffs, 0 offers, 2 accounts (0 were there), 2 subscribers"),
+        "{imported}"
+    );
 
     server.restart();
     let shown = ask(&server, &["account", "show", "imsi-001010000000002"]);
     let counter = shown.lines().find(|line| line.starts_with("voice ")).unwrap_or_else(|| panic!("{shown}"));
     let words: Vec<&str> = counter.split_whitespace().collect();
-    assert_eq!(words, ["voice", "2520", "s", "2026-11-01T00:00:00.000Z", "2026-12-01T00:00:00.000Z"]);
+    assert_eq!(words, ["voice", "5002", "2520", "s", "2026-11-01T00:00:00.000Z", "2026-12-01T00:00:00.000Z"]);
 
     let moved = ask(&server, &["clock", "advance", "31536000"]);
     let balance = ask(&server, &["account", "topup", "1001", "--amount", "5.00", "--key", "k1"]);

@@ -9,14 +9,18 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use rating_engine::account::{AccountState, Bucket, Holding};
+use rating_engine::account::{AccountState, Bucket, Holding, Origin};
+use rating_engine::calendar::Zone;
 use rating_engine::cdr::Cause;
 use rating_engine::command::{
     Action, Command, Mutation, Outcome, Profile, Requested, ServiceRequest, ServiceResult, Used,
 };
-use rating_engine::ids::{AccountId, SessionId};
-use rating_engine::money::{Money, Rate, Rounding, RoundingMode, RoundingScope};
-use rating_engine::tariff::{PerWindow, Price, Pulse, Tier, Tiers};
+use rating_engine::ids::{AccountId, CounterId, IdempotencyKey, OfferName, SessionId, SubscriberId};
+use rating_engine::money::{Currency, Money, Rate, Rounding, RoundingMode, RoundingScope};
+use rating_engine::offer::{Allowance, OfferDraft, Rollover};
+use rating_engine::period::Period;
+use rating_engine::tariff::{FinanceCodes, PerWindow, Price, Pulse, Tier, TierScope, Tiers};
+use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, MoneyUnits, Unit, Units};
 
 use world::{World, at, bucket, command, price, rating_group, top_up};
@@ -43,6 +47,8 @@ enum Step {
     TopUp { account: u64, bucket: u8, amount: i64 },
     State { account: u64, state: AccountState },
     Release { account: u64, session: u8 },
+    Buy { account: u64, offer: u8 },
+    Cancel { account: u64, subscription: u32 },
     Expire,
 }
 
@@ -118,6 +124,8 @@ fn steps(most: u64) -> impl Strategy<Value = Vec<(i64, Step)>> {
         1 => (1u64..3, 0u8..3, 1i64..1_000_000).prop_map(|(account, bucket, amount)| Step::TopUp { account, bucket, amount }),
         1 => (1u64..3, state).prop_map(|(account, state)| Step::State { account, state }),
         1 => (1u64..3, 0u8..3).prop_map(|(account, session)| Step::Release { account, session }),
+        1 => (1u64..3, 0u8..2).prop_map(|(account, offer)| Step::Buy { account, offer }),
+        1 => (1u64..3, 1u32..4).prop_map(|(account, subscription)| Step::Cancel { account, subscription }),
         2 => Just(Step::Expire),
     ];
     vec((prop_oneof![0i64..10, 0i64..400, 0i64..5000], step), 1..30)
@@ -154,6 +162,10 @@ fn prices(group: u32, most: u64) -> impl Strategy<Value = Price> {
             made.connect_fee_when_bundled = bundled;
             (made.min_charge, made.max_charge) = (min.map(Money::from_micros), max.map(Money::from_micros));
             made.zero_rated = odd == 9;
+            made.buys = (odd == 4).then(|| OfferName::new("extra"));
+            if odd == 5 {
+                made.tier_scope = TierScope::Cycle(CounterId::new(&format!("c{group}")));
+            }
             made
         },
     )
@@ -203,10 +215,48 @@ impl Setting {
     }
 
     fn open(&self, mut world: World) -> World {
+        for offer in [offer("hourly", 1000, true), offer("extra", 500, false)] {
+            world.tariffs.insert_offer(offer.publish().expect("an offer"));
+        }
         for (number, (buckets, credit)) in (1..).zip(&self.accounts) {
             world.open(number, buckets.clone(), *credit);
         }
         world
+    }
+}
+
+/// An hour of some of everything.
+fn offer(name: &str, fee: i64, renews: bool) -> OfferDraft {
+    let allowance = |name: &str, holding, amount| Allowance {
+        name: name.into(),
+        holding,
+        amount,
+        validity: None,
+        priority: 1,
+        scope: None,
+        origin: Origin::Paid,
+        stand_alone: Money::from_micros(amount),
+        rollover: renews.then_some(Rollover { cap: amount / 2, cycles: 2 }),
+        member_cap: None,
+    };
+    OfferDraft {
+        name: OfferName::new(name),
+        version: 1,
+        currency: Currency::EUR,
+        zone: Zone::utc(),
+        tariff: None,
+        setup_fee: Money::from_micros(7),
+        fee: Money::from_micros(fee),
+        period: Period::hours(1),
+        renews,
+        allowances: vec![
+            allowance("octets", Holding::Units(Unit::Octet), 200),
+            allowance("seconds", Holding::Units(Unit::Second), 50),
+            Allowance { origin: Origin::Granted, ..allowance("money", Holding::Money, 3000) },
+            Allowance { member_cap: Some(3), ..allowance("events", Holding::Units(Unit::Event), 10) },
+        ],
+        finance: FinanceCodes::default(),
+        content_hash: [0; 32],
     }
 }
 
@@ -293,6 +343,27 @@ fn take(world: &mut World, now: i64, step: &Step, key: usize) -> Result<(), Test
             let session = SessionId::new(name(*account, *session, Verb::Start).as_bytes());
             world.mutate(Mutation::Release { session, cause: Cause::Operator, client_state_below: 0 }, at(now));
         }
+        Step::Buy { account, offer } => {
+            let buy = Mutation::Buy {
+                account: AccountId::new(*account),
+                subscriber: SubscriberId::new(*account),
+                offer: OfferName::new(if *offer == 0 { "hourly" } else { "extra" }),
+                version: None,
+                key: IdempotencyKey::new(&format!("buy {key}")),
+                digest: 0,
+                reason: "law".into(),
+            };
+            world.mutate(buy.clone(), at(now));
+            let after = world.image();
+            world.mutate(buy, at(now));
+            if world.cdrs.last().is_some_and(|cdr| cdr.cause == Cause::Operator) {
+                prop_assert_eq!(after, world.image(), "a repeat changes nothing");
+            }
+        }
+        Step::Cancel { account, subscription } => {
+            let (account, subscription) = (AccountId::new(*account), *subscription);
+            world.mutate(Mutation::Cancel { account, subscription }, at(now));
+        }
         Step::Expire => {
             world.expire(at(now));
         }
@@ -319,6 +390,11 @@ fn grants_are_covered(
 }
 
 fn nothing_is_left(world: &mut World) -> Result<(), TestCaseError> {
+    for account in 1..3 {
+        for subscription in 1..64 {
+            world.mutate(Mutation::Cancel { account: AccountId::new(account), subscription }, Timestamp::default());
+        }
+    }
     world.expire(at(LONG_AFTER));
     world.expire(at(2 * LONG_AFTER));
     world.audit().map_err(TestCaseError::fail)?;
@@ -328,6 +404,10 @@ fn nothing_is_left(world: &mut World) -> Result<(), TestCaseError> {
     for account in world.shard.accounts() {
         prop_assert!(account.buckets.iter().all(|bucket| bucket.reserved == 0), "{:?}", account);
         prop_assert_eq!(account.reserved_money(), Money::ZERO);
+        let held = account.contract.iter().flat_map(|contract| &contract.subscriptions).count();
+        prop_assert_eq!(held, 0, "every offer has ended");
+        let opened = account.buckets.iter().filter(|bucket| bucket.terms.is_some() && bucket.balance >= 0).count();
+        prop_assert_eq!(opened, 0, "what they opened is forgotten");
     }
     Ok(())
 }

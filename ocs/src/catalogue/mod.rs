@@ -182,3 +182,83 @@ impl Check {
         result.map_err(|problems| self.problems.extend(problems)).ok()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Examples are promises.
+    #[test]
+    fn the_examples_are_good() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples");
+        let mut seen = 0;
+        for file in std::fs::read_dir(folder).unwrap() {
+            let path = file.unwrap().path();
+            if path.extension().is_some_and(|extension| extension == "yaml") {
+                let text = std::fs::read_to_string(&path).unwrap();
+                parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+                seen += 1;
+            }
+        }
+        assert_eq!(seen, 3);
+    }
+
+    const OFFER: &str = include_str!("../../../docs/examples/offer.yaml");
+
+    #[test]
+    fn an_offer_is_read_and_always_hashes_the_same() {
+        let offer = |text: &str| match parse(text) {
+            Ok(Document::Offer(offer)) => offer,
+            other => panic!("{other:?}"),
+        };
+        let read = offer(OFFER);
+        assert_eq!((read.fee().to_string(), read.renews()), ("7.99".to_owned(), true));
+        let names: Vec<&str> = read.allowances().map(|(allowance, _)| &*allowance.name).collect();
+        assert_eq!(names, ["data", "welcome"]);
+        for (one, same) in [("P1M  ", "P0Y1M  "), ("10 GiB", "10240 MiB"), ("\"7.99\"", "\"7.990\""), ("cycles: 1", "")]
+        {
+            assert!(OFFER.contains(one), "{one}");
+            assert_eq!(offer(&OFFER.replace(one, same)).content_hash(), read.content_hash(), "{same}");
+        }
+        let mut all = vec![*read.content_hash()];
+        for (one, other) in [
+            ("P1M", "P28D"),
+            ("10 GiB", "11 GiB"),
+            ("7.99", "8.99"),
+            ("cap: 5 GiB", "cap: 4 GiB"),
+            ("granted: true", "granted: false"),
+            ("priority: 40", "priority: 41"),
+            ("[data]", "[voice]"),
+        ] {
+            assert!(OFFER.contains(one), "{one}");
+            all.push(*offer(&OFFER.replace(one, other)).content_hash());
+        }
+        // CDRs name it: this form is frozen.
+        let hex: String = all[0].iter().map(|octet| format!("{octet:02x}")).collect();
+        assert_eq!(hex, "e938e6a11c4eac529ff607087b800e44712e66aa13291b678ec18e1cf6ce7560");
+        let several = all.len();
+        all.sort_unstable();
+        all.dedup();
+        assert_eq!(all.len(), several);
+    }
+
+    #[test]
+    fn every_problem_of_an_offer_is_named_with_its_place() {
+        let bad = OFFER
+            .replace("Europe/Berlin", "Berlin")
+            .replace("P1M  ", "1 month  ")
+            .replace("unit: octet\n    amount: 1 GiB", "unit: byte\n    amount: 1 GiB")
+            .replace("\"7.99\"", "\"-7.99\"");
+        let Err(CatalogueError::Problems(problems)) = parse(&bad) else { panic!("accepted") };
+        let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(paths, ["time_zone", "period", "allowances[1].unit"]);
+        let Err(CatalogueError::Problems(problems)) = parse(&OFFER.replace("\"7.99\"", "\"-7.99\"")) else {
+            panic!("accepted")
+        };
+        assert_eq!(problems[0].path, "fee");
+        let Err(CatalogueError::Syntax { line, .. }) = parse(&OFFER.replace("setup_fee", "setup")) else {
+            panic!("accepted")
+        };
+        assert!(line > 1);
+    }
+}

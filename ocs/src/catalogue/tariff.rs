@@ -556,22 +556,6 @@ prices:
         assert!(reason.contains("prizes") && line > 1, "{line}: {reason}");
     }
 
-    /// Examples are promises.
-    #[test]
-    fn the_examples_are_tariffs() {
-        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples");
-        let mut seen = 0;
-        for file in std::fs::read_dir(folder).unwrap() {
-            let path = file.unwrap().path();
-            if path.extension().is_some_and(|extension| extension == "yaml") {
-                let text = std::fs::read_to_string(&path).unwrap();
-                parse(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-                seen += 1;
-            }
-        }
-        assert_eq!(seen, 2);
-    }
-
     /// However it is written; and nothing else has the same hash.
     #[test]
     fn the_same_tariff_has_the_same_hash() {

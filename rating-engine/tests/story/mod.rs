@@ -486,6 +486,8 @@ fn account_number(name: &str) -> u64 {
 fn mutated(outcome: &MutationOutcome) -> String {
     match outcome {
         MutationOutcome::Done { .. } => "done".to_owned(),
+        // Its words are for people.
+        MutationOutcome::Refused(Refusal::Invalid(_)) => "refused Invalid".to_owned(),
         MutationOutcome::Refused(refusal) => format!("refused {refusal:?}"),
     }
 }
