@@ -465,7 +465,7 @@ impl Dice {
                 key: d.key(),
                 rated: Rated {
                     lines: d.list(|d| LineState {
-                        key: LineKey { version: d.u32(), price: d.u16(), window: WindowId::new(d.u8()) },
+                        key: LineKey { version: d.u32(), price: d.u16(), window: WindowId::new(d.u8()), rate: d.u16() },
                         used: d.u64(),
                         unpaid: d.u64(),
                         rated: d.u64(),
@@ -561,6 +561,7 @@ impl Dice {
                 rated_before: d.u64(),
                 rated: d.u64(),
                 tier_from: d.u64(),
+                rate: d.u16(),
                 place: d.u16(),
                 charged_before: d.money(),
                 lines: d.list(|d| PriceLine {
@@ -1443,6 +1444,7 @@ fn frozen_cdr() -> RatedCdr {
             price: PriceId::new("data"),
             window: WindowId::default(),
             place: 0,
+            rate: 0,
             slice: 0,
             measure: Some(Measure::TotalOctets),
             used_before: 9_000_000,

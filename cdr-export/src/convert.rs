@@ -107,10 +107,27 @@ pub struct RatingView<'a, L> {
     pub tier_from: u64,
     /// Charged before.
     pub charged_before: Money,
+    /// How its amounts were converted.
+    pub exchange: Option<ExchangeView<'a>>,
     /// Components.
     pub lines: L,
     /// Used beyond what was granted, raw units.
     pub beyond_grant: u64,
+}
+
+/// An exchange rate.
+#[derive(Clone, Copy, Debug)]
+pub struct ExchangeView<'a> {
+    /// The exchange.
+    pub id: &'a str,
+    /// The currency of the price.
+    pub from: Currency,
+    /// First instant at which the rate is used.
+    pub since: Timestamp,
+    /// So much of the account's currency...
+    pub amount: u64,
+    /// ... for so much of the price's.
+    pub per: u64,
 }
 
 /// A tariff version by name, number and content.
@@ -193,6 +210,13 @@ fn rating_view(rating: &Rating) -> RatingView<'_, impl Iterator<Item = LineView>
         rated: rating.rated,
         tier_from: rating.tier_from,
         charged_before: rating.charged_before,
+        exchange: rating.exchange().map(|(exchange, since, ratio)| ExchangeView {
+            id: &exchange.id,
+            from: exchange.from,
+            since,
+            amount: ratio.amount(),
+            per: ratio.per(),
+        }),
         lines: rating.lines.iter().map(LineView::of),
         beyond_grant: rating.beyond_grant,
     }
@@ -369,6 +393,15 @@ fn put_rating(w: &mut Fields<'_>, rating: RatingView<'_, impl Iterator<Item = Li
     w.text(11, rating.window);
     w.uint(12, rating.slice);
     w.uint(13, rating.tier_from);
+    if let Some(exchange) = rating.exchange {
+        w.message(14, |w| {
+            w.text(1, exchange.id);
+            w.text(2, exchange.from.letters());
+            w.message(3, |w| put_time(w, exchange.since));
+            w.uint(4, exchange.amount);
+            w.uint(5, exchange.per);
+        });
+    }
 }
 
 /// `PriceLine`.

@@ -12,7 +12,7 @@ mod cursor;
 mod service;
 mod stats;
 
-pub use convert::{CdrView, LineView, OfferView, RatingView, TariffView};
+pub use convert::{CdrView, ExchangeView, LineView, OfferView, RatingView, TariffView};
 pub use cursor::{CdrBatch, CdrFeed, CdrReader, Extent, FeedStopped, ReadError};
 pub use service::{CdrExportService, ExportLimits};
 pub use stats::ExportStats;

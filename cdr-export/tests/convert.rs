@@ -141,6 +141,13 @@ fn a_usage_cdr_field_by_field() {
             window: String::new(),
             slice: 2,
             tier_from: 101,
+            exchange: Some(wire::ExchangeRate {
+                exchange_id: "usd".into(),
+                from_currency: "USD".into(),
+                since: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 }),
+                amount: 9217,
+                per: 10_000,
+            }),
         }),
         offer: Some(wire::OfferCycle {
             name: "data-m".into(),

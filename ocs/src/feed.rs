@@ -5,7 +5,8 @@ use std::sync::Arc;
 use balance_store::records::{self, StoredCdr, StoredLine};
 use balance_store::{CdrError, CdrStore};
 use cdr_export::{
-    CdrBatch, CdrFeed, CdrReader, CdrView, Extent, FeedStopped, LineView, OfferView, RatingView, ReadError, TariffView,
+    CdrBatch, CdrFeed, CdrReader, CdrView, ExchangeView, Extent, FeedStopped, LineView, OfferView, RatingView,
+    ReadError, TariffView,
 };
 use rating_engine::ids::{CdrPosition, PartitionId};
 use tokio::sync::watch;
@@ -102,6 +103,13 @@ fn view(partition: PartitionId, position: CdrPosition, cdr: &StoredCdr) -> CdrVi
         rated: rating.rated,
         tier_from: rating.tier_from,
         charged_before: rating.charged_before,
+        exchange: rating.exchange.as_ref().map(|exchange| ExchangeView {
+            id: &exchange.id,
+            from: exchange.from,
+            since: exchange.since,
+            amount: exchange.amount,
+            per: exchange.per,
+        }),
         lines: rating.lines.iter().map(line),
         beyond_grant: rating.beyond_grant,
     });

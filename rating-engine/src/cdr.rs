@@ -12,9 +12,9 @@ use crate::account::{Account, Bucket, Credit, Flow, Holding, Origin};
 use crate::calendar::WindowId;
 use crate::context::Context;
 use crate::ids::{AccountId, BucketId, CdrPosition, IdempotencyKey, PriceId, SessionId, SubscriberId, TenantId};
-use crate::money::{Currency, Exact, Money};
+use crate::money::{Currency, Exact, Money, Ratio};
 use crate::offer::OfferVersion;
-use crate::tariff::{FinanceCodes, ServiceKey, TariffVersion};
+use crate::tariff::{Exchange, FinanceCodes, ServiceKey, TariffVersion};
 use crate::time::Timestamp;
 use crate::units::{Measure, Units};
 
@@ -157,6 +157,8 @@ pub struct Rating {
     pub place: u16,
     /// The window of its price line; the default one where the price does not differ by window.
     pub window: WindowId,
+    /// The exchange rate, where the price is in another currency: its place among those of the exchange, from 1 (R36).
+    pub rate: u16,
     /// What it counted; `None` for money that the network named itself.
     pub measure: Option<Measure>,
     /// Used before in this price line of the session, raw units.
@@ -180,6 +182,13 @@ pub struct Rating {
 }
 
 impl Rating {
+    /// How its amounts were converted: the exchange, the first instant at which the rate is used, the rate (R36).
+    pub fn exchange(&self) -> Option<(&Exchange, Timestamp, Ratio)> {
+        let exchange = self.tariff.exchange(self.tariff.prices().get(usize::from(self.place))?)?;
+        let (from, ratio) = exchange.rates.get(usize::from(self.rate).checked_sub(1)?)?;
+        Some((exchange, *from, *ratio))
+    }
+
     /// Money that the network rated itself, debited as it is (RFC 8506 8.22).
     pub fn of_network(tariff: &Arc<TariffVersion>, amount: Money) -> Self {
         Self {
@@ -187,6 +196,7 @@ impl Rating {
             price: PriceId::new(""),
             place: 0,
             window: WindowId::default(),
+            rate: 0,
             measure: None,
             used_before: 0,
             used: amount.micros().unsigned_abs(),

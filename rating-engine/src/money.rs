@@ -159,6 +159,30 @@ impl Rate {
     }
 }
 
+/// So much of one currency for so much of another: an exchange rate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Ratio {
+    amount: u64,
+    per: u64,
+}
+
+impl Ratio {
+    /// `None` when either is 0.
+    pub const fn new(amount: u64, per: u64) -> Option<Self> {
+        if amount == 0 || per == 0 { None } else { Some(Self { amount, per }) }
+    }
+
+    /// So much of the one currency...
+    pub const fn amount(self) -> u64 {
+        self.amount
+    }
+
+    /// ... for so much of the other.
+    pub const fn per(self) -> u64 {
+        self.per
+    }
+}
+
 /// An exact amount in micro-units: a fraction with a positive denominator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Exact {
@@ -191,6 +215,15 @@ impl Exact {
         let numerator = self.numerator.checked_mul(left)?.checked_add(other.numerator.checked_mul(right)?)?;
         let denominator = self.denominator.checked_mul(left)?;
         Some(Self { numerator, denominator }.reduced())
+    }
+
+    /// The exact product with a ratio; `None` when it does not fit.
+    #[must_use]
+    pub fn checked_mul(self, ratio: Ratio) -> Option<Self> {
+        let one = Self { numerator: self.numerator, denominator: i128::from(ratio.per) }.reduced();
+        let other = Self { numerator: i128::from(ratio.amount), denominator: self.denominator }.reduced();
+        let numerator = one.numerator.checked_mul(other.numerator)?;
+        Some(Self { numerator, denominator: one.denominator.checked_mul(other.denominator)? })
     }
 
     /// Numerator and denominator (positive), in micro-units, in lowest terms.
@@ -275,6 +308,12 @@ impl Rounding {
     /// `None` when there are more than six decimals.
     pub const fn new(decimals: u8, mode: RoundingMode, scope: RoundingScope) -> Option<Self> {
         if decimals > 6 { None } else { Some(Self { decimals, mode, scope }) }
+    }
+
+    /// The same, to other decimals; at most six.
+    #[must_use]
+    pub const fn to(self, decimals: u8) -> Self {
+        Self { decimals: if decimals > 6 { 6 } else { decimals }, ..self }
     }
 
     /// Micro-units in one of the steps that it rounds to.
@@ -427,6 +466,11 @@ impl Currency {
     /// The three letters as octets.
     pub const fn octets(&self) -> &[u8; 3] {
         &self.0
+    }
+
+    /// Decimals of its minor unit.
+    pub fn decimals(&self) -> u8 {
+        row(&self.0).map_or(2, |(_, _, decimals)| *decimals)
     }
 
     /// The ISO 4217 number that Diameter carries (RFC 8506 8.11).

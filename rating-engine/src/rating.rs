@@ -338,8 +338,12 @@ fn price_increase(
         None if quantity > 0 => {
             // The fee is that of the first line, at the window then in force (R07).
             let first = rated.lines.first().unwrap_or(&line);
-            let first_price =
-                if first.key == line.key { price } else { book.price_of(first).ok_or(RatingError::NoPrice)? };
+            let of_first = if first.key == line.key {
+                portion.applied
+            } else {
+                book.applied(first.key).ok_or(RatingError::NoPrice)?
+            };
+            let first_price = of_first.price;
             let fee = *first_price.connect_fee.get(first.key.window);
             // The fee of a first pulse that buckets pay in full is only due where the price says so (R07). Octets reach
             // the end of that pulse in as many reports as they like: until then, and while buckets pay, it is open (R04).
@@ -355,7 +359,7 @@ fn price_increase(
             let due = if !bundled || fee_when_bundled { fee } else { Money::ZERO };
             let decided = bundled || paid_by_money || fee_when_bundled;
             if decided && due > Money::ZERO {
-                let exact = Exact::from_money(due);
+                let exact = of_first.converted(Exact::from_money(due)).ok_or(RatingError::OutOfRange)?;
                 lines.push(PriceLine { component: Component::ConnectFee, quantity: 0, exact });
             }
             decided.then_some(due)
@@ -369,12 +373,22 @@ fn price_increase(
         }
         if let (Some(total), Some(tier)) = (line.tiers.get_mut(number), tiers.as_slice().get(number)) {
             *total = total.saturating_add(part);
-            if let (Ok(number), Some(exact)) = (u16::try_from(number), tier.rate.price(part)) {
+            let exact = tier.rate.price(part).and_then(|exact| portion.applied.converted(exact));
+            if let (Ok(number), Some(exact)) = (u16::try_from(number), exact) {
                 lines.push(PriceLine { component: Component::Tier(number), quantity: part, exact });
             }
         }
     });
-    let total = total(book, portion.applied, others().chain(std::iter::once(&line)), connect_fee)?;
+    let fee = match connect_fee {
+        Some(fee) if fee > Money::ZERO => {
+            let first = rated.lines.first().unwrap_or(&line);
+            let first =
+                if first.key == key { portion.applied } else { book.applied(first.key).ok_or(RatingError::NoPrice)? };
+            first.converted(Exact::from_money(fee)).ok_or(RatingError::OutOfRange)?
+        }
+        Some(_) | None => Exact::ZERO,
+    };
+    let total = total(book, portion.applied, others().chain(std::iter::once(&line)), fee)?;
     let total = total.checked_add(rated.network_rated).ok_or(RatingError::OutOfRange)?;
     let rated_increase = line.rated.saturating_sub(before.rated);
     Ok(Priced { line, connect_fee, from_buckets, total, lines, rated: rated_increase, tier_from: paid_from })
@@ -400,21 +414,21 @@ pub fn cycle_end(means: &Means<'_>, applied: Applied<'_>, at: Timestamp) -> Opti
     }
 }
 
-/// The rounded charge of all lines of a service (R02, R08), by the rounding and limits of what was used last.
+/// The rounded charge of all lines of a service (R02, R08, R36), by the rounding and limits of what was used last.
 fn total<'a>(
     book: &Book<'_>,
     applied: Applied<'_>,
     lines: impl Iterator<Item = &'a LineState>,
-    connect_fee: Option<Money>,
+    connect_fee: Exact,
 ) -> Result<Money, RatingError> {
     let scope = applied.version.rounding().scope();
-    let rounding = match scope {
-        RoundingScope::Line | RoundingScope::Event => applied.version.rounding(),
+    let rounding = |applied: Applied<'_>| match scope {
+        RoundingScope::Line | RoundingScope::Event => applied.rounding(),
         RoundingScope::Bill => Rounding::MICRO,
     };
     let mut exact = Exact::ZERO;
     let mut sum = Money::ZERO;
-    let mut add = |component: Option<Exact>| {
+    let mut add = |component: Option<Exact>, rounding: Rounding| {
         let component = component.ok_or(RatingError::OutOfRange)?;
         match scope {
             RoundingScope::Line => {
@@ -427,24 +441,32 @@ fn total<'a>(
         }
         Ok(())
     };
-    if let Some(fee) = connect_fee.filter(|fee| *fee > Money::ZERO) {
-        add(Some(Exact::from_money(fee)))?;
-    }
+    add(Some(connect_fee), rounding(applied))?;
     for line in lines {
-        let price =
-            if line.key == applied.line() { applied.price } else { book.price_of(line).ok_or(RatingError::NoPrice)? };
-        for (tier, quantity) in price.tiers.get(line.key.window).as_slice().iter().zip(&line.tiers) {
-            add(tier.rate.price(*quantity))?;
+        let of_line =
+            if line.key == applied.line() { applied } else { book.applied(line.key).ok_or(RatingError::NoPrice)? };
+        for (tier, quantity) in of_line.price.tiers.get(line.key.window).as_slice().iter().zip(&line.tiers) {
+            add(tier.rate.price(*quantity).and_then(|exact| of_line.converted(exact)), rounding(of_line))?;
         }
     }
     if scope != RoundingScope::Line {
-        sum = round(exact, rounding).ok_or(RatingError::OutOfRange)?;
+        sum = round(exact, rounding(applied)).ok_or(RatingError::OutOfRange)?;
     }
     if sum > Money::ZERO {
-        sum = applied.price.min_charge.map_or(sum, |least| sum.max(least));
-        sum = applied.price.max_charge.map_or(sum, |most| sum.min(most));
+        let limit = |amount: Option<Money>| amount.map(|amount| limit(applied, amount)).transpose();
+        sum = limit(applied.price.min_charge)?.map_or(sum, |least| sum.max(least));
+        sum = limit(applied.price.max_charge)?.map_or(sum, |most| sum.min(most));
     }
     Ok(sum)
+}
+
+/// A limit of charges in the account's currency.
+fn limit(applied: Applied<'_>, amount: Money) -> Result<Money, RatingError> {
+    if applied.rate == 0 {
+        return Ok(amount);
+    }
+    let exact = applied.converted(Exact::from_money(amount));
+    exact.and_then(|exact| round(exact, applied.rounding())).ok_or(RatingError::OutOfRange)
 }
 
 /// What can be paid of a wanted quantity, and what to hold for it.
@@ -490,9 +512,11 @@ pub fn afford(
         reached = reached.saturating_add(wanted - left);
     }
     let charged = rated.charged.saturating_sub(rated.network_rated);
-    let mut room = price.max_charge.map_or(Money::MAX, |most| most.saturating_sub(charged).max(Money::ZERO));
+    let most = price.max_charge.and_then(|most| limit(applied, most).ok());
+    let mut room = most.map_or(Money::MAX, |most| most.saturating_sub(charged).max(Money::ZERO));
     let cost = |from: u64, quantity: u64, room: Money| {
-        let cost = tiers.price(from, quantity).and_then(Exact::ceil);
+        let exact = tiers.price(from, quantity).and_then(|exact| applied.converted(exact));
+        let cost = exact.and_then(Exact::ceil);
         if price.max_charge.is_some() { Some(cost.map_or(room, |cost| cost.min(room))) } else { cost }
     };
     let mut pulse = price.pulse;
@@ -562,7 +586,8 @@ pub fn is_ample(
     let bundled = if price.measure.unit() == Unit::Second { wanted - left } else { 0 };
     let reached = reached(means.counters, &pricing.book, rated, applied, at).saturating_add(bundled);
     let Some(whole) = price.pulse.round_up(left) else { return false };
-    let Some(cost) = price.tiers.get(window).price(reached, whole).and_then(Exact::ceil) else { return false };
+    let exact = price.tiers.get(window).price(reached, whole).and_then(|exact| applied.converted(exact));
+    let Some(cost) = exact.and_then(Exact::ceil) else { return false };
     // Several purses may be too small for a pulse each: one must do.
     account.free_purses(purpose).any(|purse| purse.available >= cost)
 }

@@ -2,17 +2,16 @@
 //!
 //! A [`TariffVersion`] is immutable and shared; sessions hold on to the one they began with. Documents are parsed
 //! outside; [`TariffDraft::publish`] takes the parts or says every reason why not, and nothing needs checking afterwards.
-//! Which price wins is in [`crate::selector`], which version is in force in [`crate::tariffs`]. Absent here: offers,
-//! currency conversion.
+//! Which price wins is in [`crate::selector`], which version is in force in [`crate::tariffs`]. Absent here: offers.
 
 use std::fmt;
 use std::sync::Arc;
 
-use hashbrown::HashSet;
+use hashbrown::{HashMap, HashSet};
 
 use crate::calendar::{Calendar, WindowAt, WindowId, Zone};
 use crate::ids::{CounterId, OfferName, PriceId, RatingGroup, ServiceId, TariffName};
-use crate::money::{Currency, Exact, Money, Rate, Rounding};
+use crate::money::{Currency, Exact, Money, Rate, Ratio, Rounding};
 use crate::networks::Networks;
 use crate::selector::{self, Filter, Selector, Subject};
 use crate::time::Timestamp;
@@ -339,6 +338,8 @@ pub struct Price {
     pub connect_fee: PerWindow<Money>,
     /// Whether the connect fee is taken although a bucket pays the first pulse (R07).
     pub connect_fee_when_bundled: bool,
+    /// The exchange that its amounts are converted by, by its place; `None` for amounts in the tariff's currency (R36).
+    pub exchange: Option<u8>,
     /// Least charge of one event, when there is one at all (R08).
     pub min_charge: Option<Money>,
     /// Most charge of one event (R08).
@@ -365,6 +366,7 @@ impl Price {
             tier_scope: TierScope::Session,
             connect_fee: PerWindow::always(Money::ZERO),
             connect_fee_when_bundled: false,
+            exchange: None,
             min_charge: None,
             max_charge: None,
             zero_rated: false,
@@ -410,6 +412,24 @@ pub enum VersionPolicy {
     SessionStart,
 }
 
+/// How amounts in another currency become the tariff's: dated rates (R36).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Exchange {
+    /// Its id, unique in the version.
+    pub id: Box<str>,
+    /// The other currency.
+    pub from: Currency,
+    /// Decimals that what is converted is rounded to.
+    pub decimals: u8,
+    /// Rates, each with the first instant at which it is used, ascending.
+    pub rates: Box<[(Timestamp, Ratio)]>,
+}
+
+/// Exchanges of one tariff version.
+pub const EXCHANGES_MAX: usize = 64;
+/// Rates of one exchange.
+pub const EXCHANGE_RATES_MAX: usize = 4000;
+
 /// The parts of a tariff version, not checked yet.
 #[derive(Clone, Debug)]
 pub struct TariffDraft {
@@ -433,6 +453,8 @@ pub struct TariffDraft {
     pub zones: Zones,
     /// Its lists of visited networks.
     pub networks: Networks,
+    /// How amounts of prices in other currencies are converted.
+    pub exchanges: Vec<Exchange>,
     /// Its prices, in document order.
     pub prices: Vec<Price>,
     /// SHA-256 of the canonical document.
@@ -460,6 +482,7 @@ impl TariffDraft {
             calendar: None,
             zones: Zones::default(),
             networks: Networks::default(),
+            exchanges: Vec::new(),
             prices,
             content_hash,
         }
@@ -478,13 +501,39 @@ impl TariffDraft {
         if self.prices.len() > PRICES_MAX {
             problem("prices".to_owned(), "a tariff has at most 65,000 prices");
         }
+        for (number, exchange) in self.exchanges.iter().enumerate() {
+            let path = |member: &str| format!("exchange[{number}].{member}");
+            let begin = exchange.rates.first().map(|(from, _)| *from);
+            if begin.is_none_or(|begin| begin > self.valid_from && self.valid_from.millis() != i64::MIN) {
+                problem(path("rates"), "there is no rate for when the version comes into force");
+            }
+            if exchange.rates.is_sorted_by(|one, other| one.0 < other.0) && exchange.rates.len() <= EXCHANGE_RATES_MAX {
+                continue;
+            }
+            problem(path("rates"), "has at most 4000 rates, each with its own date");
+        }
+        if self.exchanges.len() > EXCHANGES_MAX {
+            problem("exchange".to_owned(), "a tariff has at most 64 exchanges");
+        }
         let mut ids = HashSet::new();
+        let mut counters: HashMap<&CounterId, Unit> = HashMap::new();
         for (number, price) in self.prices.iter().enumerate() {
             let path = |member: &str| format!("prices[{number}].{member}");
             if !ids.insert(price.id.as_str()) {
                 problem(path("id"), "another price of this tariff has the same id");
             }
             check_price(price, path, &mut problem);
+            if let Some(place) = price.exchange
+                && self.exchanges.get(usize::from(place)).is_none()
+            {
+                problem(path("exchange"), "the tariff has no such exchange");
+            }
+            if let TierScope::Cycle(counter) = &price.tier_scope {
+                let counts = price.measure.unit();
+                if *counters.entry(counter).or_insert(counts) != counts {
+                    problem(path("counter"), "another price counts something else with this counter");
+                }
+            }
             let windows = price.tiers.windows().chain(price.connect_fee.windows()).chain(price.filter.window);
             let there_are = self.calendar.as_ref().map_or(0, Calendar::windows);
             if windows.into_iter().any(|window| usize::from(window.get()) > there_are) {
@@ -496,11 +545,12 @@ impl TariffDraft {
             let reason = format!("unreachable: '{by}' is for everything that this one is for, and comes first");
             problem(format!("prices[{number}].id"), &reason);
         }
-        drop(ids);
+        drop((ids, counters));
         if !problems.is_empty() {
             return Err(problems);
         }
         let Self { name, version, valid_from, policy, currency, rounding, zone, calendar, zones, networks, .. } = self;
+        let exchanges = self.exchanges.into();
         let (selector, prices) = Selector::compile(self.prices);
         Ok(Arc::new(TariffVersion {
             name,
@@ -513,6 +563,7 @@ impl TariffDraft {
             calendar,
             zones,
             networks,
+            exchanges,
             prices,
             selector,
             content_hash: self.content_hash,
@@ -560,6 +611,7 @@ pub struct TariffVersion {
     calendar: Option<Calendar>,
     zones: Zones,
     networks: Networks,
+    exchanges: Box<[Exchange]>,
     /// Most specific first.
     prices: Box<[Price]>,
     selector: Selector,
@@ -616,6 +668,11 @@ impl TariffVersion {
     /// Its lists of visited networks.
     pub fn networks(&self) -> &Networks {
         &self.networks
+    }
+
+    /// How amounts of `price` are converted, if they are.
+    pub fn exchange(&self, price: &Price) -> Option<&Exchange> {
+        price.exchange.and_then(|place| self.exchanges.get(usize::from(place)))
     }
 
     /// Its windows, if anything depends on the time of day.

@@ -11,10 +11,11 @@ use crate::account::Purpose;
 use crate::calendar::{WindowAt, WindowId};
 use crate::context::Context;
 use crate::ids::{OfferName, TariffName};
+use crate::money::{Exact, Ratio, Rounding};
 use crate::offer::OfferVersion;
 use crate::selector::Subject;
 use crate::session::LineState;
-use crate::tariff::{Price, ServiceKey, TariffVersion, VersionPolicy};
+use crate::tariff::{Exchange, Price, ServiceKey, TariffVersion, VersionPolicy};
 use crate::time::Timestamp;
 
 /// All tariffs, and all offers.
@@ -119,7 +120,8 @@ impl<'a> Book<'a> {
     pub fn applied(&self, line: LineKey) -> Option<Applied<'a>> {
         let version = self.version(line.version)?;
         let price = version.prices().get(usize::from(line.price))?;
-        Some(Applied { version, place: line.price, price, window: line.window, until: Timestamp::NEVER })
+        let (place, window, rate) = (line.price, line.window, line.rate);
+        Some(Applied { version, place, price, window, rate, until: Timestamp::NEVER })
     }
 
     /// The price of a line.
@@ -150,14 +152,37 @@ pub struct Applied<'a> {
     pub price: &'a Price,
     /// The window of its price line (R02); the default one where the price does not differ by window.
     pub window: WindowId,
+    /// The exchange rate in force, by its place among those of the price's exchange from 1; 0 where nothing is converted.
+    pub rate: u16,
     /// Up to here nothing of this changes.
     pub until: Timestamp,
 }
 
-impl Applied<'_> {
+impl<'a> Applied<'a> {
+    /// How its amounts are converted, and at which rate (R36).
+    pub fn exchange(&self) -> Option<(&'a Exchange, Ratio)> {
+        let exchange = self.version.exchange(self.price)?;
+        let (_, ratio) = exchange.rates.get(usize::from(self.rate).checked_sub(1)?)?;
+        Some((exchange, *ratio))
+    }
+
+    /// An exact amount of it in the tariff's currency; `None` when it does not fit.
+    pub fn converted(&self, exact: Exact) -> Option<Exact> {
+        match self.exchange() {
+            None => Some(exact),
+            Some((_, ratio)) => exact.checked_mul(ratio),
+        }
+    }
+
+    /// The rounding of its amounts: to the decimals of the conversion, where there is one (R36).
+    pub fn rounding(&self) -> Rounding {
+        let rounding = self.version.rounding();
+        self.exchange().map_or(rounding, |(exchange, _)| rounding.to(exchange.decimals))
+    }
+
     /// What tells price lines apart (R02).
     pub fn line(&self) -> LineKey {
-        LineKey { version: self.version.version(), price: self.place, window: self.window }
+        LineKey { version: self.version.version(), price: self.place, window: self.window, rate: self.rate }
     }
 }
 
@@ -170,6 +195,8 @@ pub struct LineKey {
     pub price: u16,
     /// The window, where the price differs by window.
     pub window: WindowId,
+    /// The exchange rate, where amounts are converted: its place among those of the price's exchange, from 1.
+    pub rate: u16,
 }
 
 impl<'a> Pricing<'a> {
@@ -184,7 +211,14 @@ impl<'a> Pricing<'a> {
         let WindowAt { window, until } = version.window_at(at);
         let subject = Subject::new(version, self.context, self.key);
         let (place, price) = version.price(&subject, window)?;
-        let until = version_until.min(until);
-        Some(Applied { version, place, price, window: price.line_window(window), until })
+        let mut until = version_until.min(until);
+        let mut rate = 0;
+        if let Some(exchange) = version.exchange(price) {
+            let begun = exchange.rates.partition_point(|(from, _)| *from <= at);
+            // Before the first rate nothing can be converted.
+            rate = u16::try_from(begun).ok().filter(|begun| *begun > 0)?;
+            until = exchange.rates.get(begun).map_or(until, |(next, _)| until.min(*next));
+        }
+        Some(Applied { version, place, price, window: price.line_window(window), rate, until })
     }
 }

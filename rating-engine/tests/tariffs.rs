@@ -160,6 +160,102 @@ fn usage_is_priced_where_it_was_used() {
     );
 }
 
+// --- Other currencies: R36 ---
+
+/// Worked figure of the rules: 3 MiB at 0.50 USD are 1.50 USD x 0.9217 = 1.38255, to four decimals 1.3826.
+#[test]
+fn an_exact_price_is_converted_and_rounded_once() {
+    check(
+        "
+        rounding 2 half_up event
+        exchange usd USD 4 2027-01-01T00:00:00Z 0.9217
+        price any  0.50/MiB  via usd
+        account A  balance 10.00
+        2027-01-10T00:00:00Z A/1 debit #0  1 want 3MiB -> granted 3MiB cost 1.3826
+        A main 8.6174
+    ",
+    );
+}
+
+/// In reports of a MiB each the sum is the same (R04): 0.4609, 0.4608 and 0.4609 of 0.4609, 0.9217, 1.3826.
+#[test]
+fn reports_do_not_move_the_conversion() {
+    check(
+        "
+        rounding 2 half_up event
+        exchange usd USD 4 2027-01-01T00:00:00Z 0.9217
+        price any  0.50/MiB  via usd
+        account A  balance 10.00
+        2027-01-10T00:00:00Z A/1 initial #0    1 want 1MiB           -> granted 1MiB
+        A reserved 0.46085
+        2027-01-10T00:00:10Z A/1 update #1     1 used 1MiB want 1MiB -> granted 1MiB
+        2027-01-10T00:00:20Z A/1 update #2     1 used 1MiB want 1MiB -> granted 1MiB
+        2027-01-10T00:00:30Z A/1 terminate #3  1 used 1MiB           -> settled
+        cdrs A 0.4609, 0.4608, 0.4609
+    ",
+    );
+}
+
+/// The rate is that of the usage: two minutes of January at 0.90, two of February at 0.50; 1.00 USD a minute.
+#[test]
+fn the_rate_is_that_of_the_usage_date() {
+    check(
+        "
+        rounding 2 half_up event
+        exchange usd USD 2 2027-01-01T00:00:00Z 0.90 2027-02-01T00:00:00Z 0.50
+        price any  1.00/60s  pulse 60/60  via usd
+        account A  balance 10.00
+        2027-01-31T23:58:00Z A/1 debit #0  1 want 240s -> granted 240s cost 2.80
+        A main 7.20
+    ",
+    );
+}
+
+/// Without a rate for its date usage cannot be rated; other services of the message go on.
+#[test]
+fn before_the_first_rate_nothing_can_be_converted() {
+    check(
+        "
+        exchange usd USD 2 2027-01-01T00:00:00Z 0.90
+        price 1  1.00/MiB  via usd
+        price 2  1.00/MiB
+        account A  balance 10.00
+        2026-12-31T23:59:59Z A/1 initial #0  1 want 1MiB; 2 want 1MiB -> denied rating; granted 1MiB
+        2026-12-31T23:59:59Z A/2 debit #0  1 want 1MiB -> refused RatingFailed
+    ",
+    );
+}
+
+/// Fees and limits are in the price's currency, too: 0.10 USD and 3 x 0.50 USD, at most 1.00 USD, at 0.90.
+#[test]
+fn fees_and_limits_are_converted() {
+    check(
+        "
+        rounding 2 half_up event
+        exchange usd USD 2 2027-01-01T00:00:00Z 0.90
+        price 1  0.50/MiB  fee 0.10  via usd
+        price 2  0.50/MiB  max 1.00  via usd
+        account A  balance 10.00
+        2027-01-10T00:00:00Z A/1 debit #0  1 want 3MiB -> granted 3MiB cost 1.44
+        2027-01-10T00:00:01Z A/2 debit #0  2 want 3MiB -> granted 3MiB cost 0.90
+    ",
+    );
+}
+
+/// 0.90 pays for one MiB of 1.00 USD, not for two; the second is beyond what there is.
+#[test]
+fn grants_are_sized_in_the_accounts_currency() {
+    check(
+        "
+        exchange usd USD 2 2027-01-01T00:00:00Z 0.90
+        price 1  1.00/MiB  pulse 1MiB/1MiB  via usd
+        account A  balance 1.70
+        2027-01-10T00:00:00Z A/1 initial #0  1 want 2MiB -> granted 1MiB final
+        A reserved 0.90
+    ",
+    );
+}
+
 // --- Windows: R11, R12, R14 ---
 
 /// R12: from 21:58 for 5 minutes: two pulses by day at 0.60, three at night at 0.30.

@@ -15,8 +15,8 @@ use rating_engine::context::Context;
 use rating_engine::ids::{
     AccountId, CdrPosition, IdempotencyKey, OfferName, PriceId, SessionId, SubscriberId, TenantId,
 };
-use rating_engine::money::{Currency, Money};
-use rating_engine::tariff::FinanceCodes;
+use rating_engine::money::{Currency, Money, Ratio};
+use rating_engine::tariff::{Exchange, FinanceCodes};
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, Units};
 
@@ -88,6 +88,8 @@ pub struct StoredRating {
     pub window: Box<str>,
     /// Which slice of its report this is, from 0.
     pub slice: u16,
+    /// How its amounts were converted, where the price is in another currency.
+    pub exchange: Option<StoredExchange>,
     /// What it counted.
     pub measure: Option<Measure>,
     /// Used before in this price line of the session, raw units.
@@ -106,6 +108,28 @@ pub struct StoredRating {
     pub lines: Vec<StoredLine>,
     /// Used beyond what was granted, raw units.
     pub beyond_grant: u64,
+}
+
+/// An exchange rate (R36).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredExchange {
+    /// The exchange.
+    pub id: Box<str>,
+    /// The currency of the price.
+    pub from: Currency,
+    /// First instant at which the rate is used.
+    pub since: Timestamp,
+    /// So much of the account's currency...
+    pub amount: u64,
+    /// ... for so much of the price's.
+    pub per: u64,
+}
+
+impl StoredExchange {
+    fn of((exchange, since, ratio): (&Exchange, Timestamp, Ratio)) -> Self {
+        let (id, from) = (exchange.id.clone(), exchange.from);
+        Self { id, from, since, amount: ratio.amount(), per: ratio.per() }
+    }
 }
 
 /// The cycle of a subscription to an offer: an [`OfferCycle`] that names the offer's version instead of holding it.
@@ -171,6 +195,7 @@ impl StoredCdr {
                 price: rating.price.clone(),
                 window: rating.tariff.window_name(rating.window).into(),
                 slice: rating.slice,
+                exchange: rating.exchange().map(StoredExchange::of),
                 measure: rating.measure,
                 used_before: rating.used_before,
                 used: rating.used,
@@ -291,6 +316,7 @@ fn put_charge(w: &mut Writer<'_>, cdr: &RatedCdr) {
     w.coded(*cause);
     let from_operator = matches!(source, CdrSource::Operator { .. });
     let tier_from = rating.as_ref().map_or(0, |rating| rating.tier_from);
+    let exchange = rating.as_ref().and_then(Rating::exchange).map(StoredExchange::of);
     let named_after_host = match source {
         CdrSource::Network { session, context, .. } => behind_host(session, context),
         CdrSource::Operator { .. } | CdrSource::Calendar => None,
@@ -305,6 +331,7 @@ fn put_charge(w: &mut Writer<'_>, cdr: &RatedCdr) {
         offer.is_some(),
         finance.is_some(),
         tier_from != 0,
+        exchange.is_some(),
     ]);
     w.u64(account.get());
     w.u64(*number);
@@ -353,6 +380,13 @@ fn put_charge(w: &mut Writer<'_>, cdr: &RatedCdr) {
     if tier_from != 0 {
         w.u64(tier_from);
     }
+    if let Some(StoredExchange { id, from, since, amount, per }) = exchange {
+        w.str(&id);
+        w.currency(from);
+        w.time(since);
+        w.u64(amount);
+        w.u64(per);
+    }
 }
 
 /// The rest of a session's id that begins with the client's host, as most do (RFC 6733 8.8): the host stands in the CDR already.
@@ -365,7 +399,7 @@ fn read_charge(r: &mut Reader<'_>) -> Read<StoredCdr> {
     let kind = r.coded("kind")?;
     let cause = r.coded("cause")?;
     let offset = r.offset();
-    let mut present = r.presence(9, "CDR")?;
+    let mut present = r.presence(10, "CDR")?;
     let account = AccountId::new(r.u64("account")?);
     let number = r.u64("number")?;
     let previous = CdrPosition::new(r.u64("previous")?);
@@ -397,6 +431,10 @@ fn read_charge(r: &mut Reader<'_>) -> Read<StoredCdr> {
     if let Some(tier_from) = r.option(&mut present, |r| r.u64("tier from"))? {
         let rating = cdr.rating.as_mut().filter(|_| tier_from != 0);
         rating.ok_or_else(|| Reader::error("CDR", offset, Fault::Value))?.tier_from = tier_from;
+    }
+    if let Some(exchange) = r.option(&mut present, read_exchange)? {
+        let rating = cdr.rating.as_mut();
+        rating.ok_or_else(|| Reader::error("CDR", offset, Fault::Value))?.exchange = Some(exchange);
     }
     Ok(cdr)
 }
@@ -434,6 +472,16 @@ fn read_offer(r: &mut Reader<'_>) -> Read<StoredOffer> {
     })
 }
 
+fn read_exchange(r: &mut Reader<'_>) -> Read<StoredExchange> {
+    Ok(StoredExchange {
+        id: r.str("exchange")?.into(),
+        from: r.currency("exchange currency")?,
+        since: r.time("exchange rate since")?,
+        amount: r.u64("exchange rate")?,
+        per: r.u64("exchange rate")?,
+    })
+}
+
 fn read_finance(r: &mut Reader<'_>) -> Read<FinanceCodes> {
     let mut present = r.presence(1, "finance codes")?;
     let mut code = |what| r.str(what).map(Into::into);
@@ -462,6 +510,7 @@ fn put_rating(w: &mut Writer<'_>, rating: &Rating) {
         slice,
         // Behind everything else of the CDR.
         tier_from: _,
+        rate: _,
         place: _,
     } = rating;
     w.tariff_ref(tariff);
@@ -493,6 +542,7 @@ fn read_rating(r: &mut Reader<'_>) -> Read<StoredRating> {
         price: PriceId::new(r.str("price")?),
         window: r.str("window")?.into(),
         slice: r.number("slice")?,
+        exchange: None,
         measure: r.code("measure", |code| if code == 0 { Some(None) } else { Measure::of_code(code).map(Some) })?,
         used_before: r.u64("used before")?,
         used: r.u64("used")?,

@@ -280,10 +280,11 @@ fn read_grant(r: &mut Reader<'_>, opened: Timestamp, switches: bool) -> Read<Gra
 }
 
 fn put_line(w: &mut Writer<'_>, line: &LineState) {
-    let LineState { key: LineKey { version, price, window }, used, unpaid, rated, tiers } = line;
+    let LineState { key: LineKey { version, price, window, rate }, used, unpaid, rated, tiers } = line;
     w.u64((*version).into());
     w.u64((*price).into());
-    w.u64(window.get().into());
+    // A window is one octet; the exchange rate stands above it.
+    w.u64(u64::from(window.get()) | u64::from(*rate) << 8);
     w.u64(*used);
     w.u64(*unpaid);
     w.u64(*rated);
@@ -291,11 +292,12 @@ fn put_line(w: &mut Writer<'_>, line: &LineState) {
 }
 
 fn read_line(r: &mut Reader<'_>) -> Read<LineState> {
-    let key = LineKey {
-        version: r.number("tariff version")?,
-        price: r.number("price")?,
-        window: WindowId::new(r.number("window")?),
-    };
+    let (version, price) = (r.number("tariff version")?, r.number("price")?);
+    let offset = r.offset();
+    let [window, rate @ ..] = r.number::<u32>("window")?.to_le_bytes();
+    let [low, high, 0] = rate else { return Err(Reader::error("window", offset, Fault::Value)) };
+    let (window, rate) = (WindowId::new(window), u16::from_le_bytes([low, high]));
+    let key = LineKey { version, price, window, rate };
     Ok(LineState {
         key,
         used: r.u64("used")?,

@@ -17,10 +17,10 @@ use rating_engine::ids::{
     AccountId, BucketId, CdrPosition, OfferName, PartitionId, PriceId, RatingGroup, ServiceId, SessionId, SubscriberId,
     TariffName, TenantId,
 };
-use rating_engine::money::{Currency, Money, Rate, Rounding};
+use rating_engine::money::{Currency, Money, Rate, Ratio, Rounding};
 use rating_engine::offer::{OfferDraft, OfferVersion};
 use rating_engine::selector::Filter;
-use rating_engine::tariff::{FinanceCodes, Price, Service, ServiceKey, TariffDraft, TariffVersion};
+use rating_engine::tariff::{Exchange, FinanceCodes, Price, Service, ServiceKey, TariffDraft, TariffVersion};
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, MoneyUnits, Unit, Units};
 use tokio::net::TcpListener;
@@ -41,10 +41,15 @@ pub fn tariff() -> Arc<TariffVersion> {
         revenue_rule: "usage".into(),
     };
     let price = Price::flat(PriceId::new("data-default"), Filter::default(), Measure::TotalOctets, rate);
-    let price = Price { finance, ..price };
-    TariffDraft::new(TariffName::new("smart"), 2, Currency::EUR, Rounding::MICRO, vec![price], [7; 32])
-        .publish()
-        .unwrap()
+    let price = Price { finance, exchange: Some(0), ..price };
+    let mut draft = TariffDraft::new(TariffName::new("smart"), 2, Currency::EUR, Rounding::MICRO, vec![price], [7; 32]);
+    draft.exchanges = vec![Exchange {
+        id: "usd".into(),
+        from: Currency::parse("USD").unwrap(),
+        decimals: 4,
+        rates: [(Timestamp::from_seconds(1_700_000_000), Ratio::new(9217, 10_000).unwrap())].into(),
+    }];
+    draft.publish().unwrap()
 }
 
 /// An offer that does nothing.
@@ -190,6 +195,7 @@ pub fn usage(context: Context, number: u64) -> RatedCdr {
             tariff: tariff(),
             price: PriceId::new("data-default"),
             place: 0,
+            rate: 1,
             measure: Some(Measure::TotalOctets),
             used_before: 100,
             window: WindowId::default(),

@@ -12,7 +12,7 @@ use rating_engine::ids::TariffName;
 use rating_engine::money::Money;
 use rating_engine::offer::{Allowance, OfferDraft};
 use rating_engine::selector::{Direction, Filter};
-use rating_engine::tariff::{PerWindow, Price, TariffDraft, TierScope, Tiers, VersionPolicy};
+use rating_engine::tariff::{Exchange, PerWindow, Price, TariffDraft, TierScope, Tiers, VersionPolicy};
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 
@@ -81,6 +81,13 @@ fn form(draft: &TariffDraft, named: &Named<'_>) -> Value {
     if draft.calendar.is_none() && draft.zone.name() != "UTC" {
         put(&mut whole, "zone", json!(draft.zone.name()));
     }
+    if !draft.exchanges.is_empty() {
+        let exchange = |it: &Exchange| {
+            let rates = it.rates.iter().map(|(from, ratio)| json!([from.millis(), ratio.amount(), ratio.per()]));
+            json!([&*it.id, it.from.to_string(), it.decimals, rates.collect::<Vec<_>>()])
+        };
+        put(&mut whole, "exchanges", json!(draft.exchanges.iter().map(exchange).collect::<Vec<_>>()));
+    }
     whole
 }
 
@@ -139,6 +146,9 @@ fn price(draft: &TariffDraft, price: &Price) -> Value {
     }
     if let Some(offer) = &price.buys {
         put(&mut whole, "buys", json!(offer.as_str()));
+    }
+    if let Some(exchange) = price.exchange.and_then(|place| draft.exchanges.get(usize::from(place))) {
+        put(&mut whole, "exchange", json!(&*exchange.id));
     }
     if !finance.place_of_supply.is_empty() {
         put(&mut whole, "place_of_supply", json!(&*finance.place_of_supply));

@@ -10,7 +10,8 @@ use rating_engine::money::{Currency, Money, Rate, Rounding, RoundingMode, Roundi
 use rating_engine::networks::Networks;
 use rating_engine::selector::{Direction, Filter};
 use rating_engine::tariff::{
-    GrantPolicy, PerWindow, Price, Pulse, Service, TariffDraft, TariffVersion, Tier, TierScope, Tiers, VersionPolicy,
+    Exchange, GrantPolicy, PerWindow, Price, Pulse, Service, TariffDraft, TariffVersion, Tier, TierScope, Tiers,
+    VersionPolicy,
 };
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, Unit};
@@ -19,8 +20,8 @@ use serde::Deserialize;
 
 use super::canonical::{self, Named};
 use super::text::{
-    parse_days, parse_holiday, parse_instant, parse_pulse, parse_quantity, parse_rat, parse_rate, parse_slice,
-    parse_time, parse_weekday,
+    parse_days, parse_holiday, parse_instant, parse_pulse, parse_quantity, parse_rat, parse_rate, parse_ratio,
+    parse_slice, parse_time, parse_weekday,
 };
 use super::{CatalogueError, Check, RawFinance};
 
@@ -41,7 +42,17 @@ struct Document {
     #[serde(default)]
     networks: BTreeMap<String, Vec<String>>,
     calendar: Option<RawCalendar>,
+    #[serde(default)]
+    exchange: BTreeMap<String, RawExchange>,
     prices: Vec<RawPrice>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawExchange {
+    from: String,
+    decimals: Option<u8>,
+    rates: BTreeMap<String, String>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -118,6 +129,7 @@ struct RawPrice {
     #[serde(default)]
     zero_rated: bool,
     buys: Option<String>,
+    exchange: Option<String>,
     grant: Option<RawGrant>,
     #[serde(default)]
     finance: RawFinance,
@@ -162,7 +174,7 @@ pub(super) fn parse(text: &str) -> Result<Arc<TariffVersion>, CatalogueError> {
             .ok_or_else(|| format!("'{}' is no ISO 4217 currency that we know; write e.g. EUR", document.currency)),
     );
     let rounding = rounding(&mut check, &document.rounding);
-    let frame = Frame::read(&mut check, &document);
+    let frame = Frame::read(&mut check, &document, currency);
     let prices: Vec<Option<Price>> =
         document.prices.iter().enumerate().map(|(number, raw)| price(&mut check, &frame, number, raw)).collect();
     super::check_name(&mut check, "tariff", &document.tariff);
@@ -170,8 +182,9 @@ pub(super) fn parse(text: &str) -> Result<Arc<TariffVersion>, CatalogueError> {
         let prices = prices.into_iter().flatten().collect();
         let name = TariffName::new(&document.tariff);
         let draft = TariffDraft::new(name, document.version, currency, rounding, prices, [0; 32]);
-        let Frame { zone, valid_from, policy, zones, networks, calendar, windows, holidays, holiday_as } = frame;
-        let mut draft = TariffDraft { zone, valid_from, policy, zones, networks, calendar, ..draft };
+        let Frame { zone, valid_from, policy, zones, networks, calendar, exchanges, windows, holidays, holiday_as } =
+            frame;
+        let mut draft = TariffDraft { zone, valid_from, policy, zones, networks, calendar, exchanges, ..draft };
         draft.content_hash = canonical::content_hash(
             &draft,
             &Named {
@@ -195,13 +208,14 @@ struct Frame {
     zones: Zones,
     networks: Networks,
     calendar: Option<Calendar>,
+    exchanges: Vec<Exchange>,
     windows: Vec<Window>,
     holidays: Vec<Holiday>,
     holiday_as: Weekday,
 }
 
 impl Frame {
-    fn read(check: &mut Check, document: &Document) -> Self {
+    fn read(check: &mut Check, document: &Document, currency: Option<Currency>) -> Self {
         let zone = Zone::get(document.time_zone.as_deref().unwrap_or("UTC"));
         // Without one the rest is checked all the same.
         let zone = check.take("time_zone", zone).unwrap_or_else(Zone::utc);
@@ -228,8 +242,11 @@ impl Frame {
             let default = raw.default.as_deref().unwrap_or("default");
             calendar = check.take_all(Calendar::new(zone.clone(), default, &windows, holidays.clone(), holiday_as));
         }
+        let exchanges = document.exchange.iter().filter_map(|(id, raw)| exchange(check, &zone, currency, id, raw));
+        let exchanges = exchanges.collect();
         Self {
             zone,
+            exchanges,
             valid_from: valid_from.unwrap_or(Timestamp::from_millis(i64::MIN)),
             policy,
             zones: check.take_all(Zones::new(&zones)).unwrap_or_default(),
@@ -246,6 +263,28 @@ impl Frame {
             self.calendar.as_ref().and_then(|calendar| calendar.id(name)).filter(|id| *id != WindowId::default());
         known.ok_or_else(|| format!("the calendar has no window '{name}'"))
     }
+}
+
+fn exchange(check: &mut Check, zone: &Zone, to: Option<Currency>, id: &str, raw: &RawExchange) -> Option<Exchange> {
+    let path = |member: &str| format!("exchange.{id}.{member}");
+    let from = Currency::parse(&raw.from)
+        .ok_or_else(|| format!("'{}' is no ISO 4217 currency that we know; write e.g. USD", raw.from));
+    let from = check.take(&path("from"), from);
+    if from.is_some() && from == to {
+        check.problem(&path("from"), "is the tariff's own currency: nothing is to be converted");
+    }
+    let decimals = raw.decimals.unwrap_or_else(|| to.map_or(2, |currency| currency.decimals()));
+    if decimals > 6 {
+        check.problem(&path("decimals"), "has 0 to 6 decimals");
+    }
+    let mut rates = Vec::new();
+    for (date, rate) in &raw.rates {
+        let path = path(&format!("rates.{date}"));
+        let (from, ratio) = (check.take(&path, parse_instant(date, zone)), check.take(&path, parse_ratio(rate)));
+        rates.extend(from.zip(ratio));
+    }
+    rates.sort_by_key(|(from, _)| *from);
+    Some(Exchange { id: id.into(), from: from?, decimals, rates: rates.into() })
 }
 
 fn calendar_parts(check: &mut Check, raw: &RawCalendar) -> Option<(Vec<Window>, Vec<Holiday>, Weekday)> {
@@ -454,6 +493,11 @@ fn price(check: &mut Check, frame: &Frame, number: usize, raw: &RawPrice) -> Opt
             TierScope::Session
         }
     };
+    let exchange = raw.exchange.as_ref().map(|name| {
+        let place = frame.exchanges.iter().position(|exchange| *exchange.id == **name);
+        let place = place.and_then(|place| u8::try_from(place).ok());
+        check.take(&path("exchange"), place.ok_or_else(|| format!("the tariff has no exchange '{name}'")))
+    });
     if let Some(offer) = &raw.buys {
         super::check_name(check, &path("buys"), offer);
     }
@@ -469,6 +513,10 @@ fn price(check: &mut Check, frame: &Frame, number: usize, raw: &RawPrice) -> Opt
         tier_scope,
         connect_fee: PerWindow::new(connect_fee?.unwrap_or(Money::ZERO), windowed_fees),
         connect_fee_when_bundled: raw.connect_fee_when_bundled,
+        exchange: match exchange {
+            Some(place) => Some(place?),
+            None => None,
+        },
         min_charge: min_charge?,
         max_charge: max_charge?,
         zero_rated: raw.zero_rated,

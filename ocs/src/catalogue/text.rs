@@ -4,7 +4,7 @@
 
 use rating_engine::calendar::{Holiday, Weekday, Zone};
 use rating_engine::context::Slice;
-use rating_engine::money::Rate;
+use rating_engine::money::{Rate, Ratio};
 use rating_engine::tariff::Pulse;
 use rating_engine::time::Timestamp;
 use rating_engine::units::Unit;
@@ -167,6 +167,21 @@ pub(crate) fn parse_rate(text: &str, unit: Unit) -> Result<Rate, String> {
     let micros = micros.ok_or_else(|| format!("'{amount}' is too large"))?;
     let per = per.checked_mul(scale).ok_or_else(|| format!("'{text}' is too fine"))?;
     Rate::new(micros, per).ok_or_else(|| format!("'{text}': the quantity must be above 0"))
+}
+
+/// Reads an exchange rate, so much for one: `0.9217`. Up to 12 decimals.
+pub(crate) fn parse_ratio(text: &str) -> Result<Ratio, String> {
+    let wrong =
+        || format!("'{text}' is no exchange rate; write a decimal above 0 with at most 12 decimals, e.g. 0.9217");
+    let (whole, fraction) = text.trim().split_once('.').unwrap_or((text.trim(), ""));
+    let digits = whole.bytes().chain(fraction.bytes()).all(|octet| octet.is_ascii_digit());
+    if !digits || whole.is_empty() || fraction.len() > 12 {
+        return Err(wrong());
+    }
+    let fraction = fraction.trim_end_matches('0');
+    let amount = format!("{whole}{fraction}").parse().map_err(|_| wrong())?;
+    let per = 10u64.pow(u32::try_from(fraction.len()).unwrap_or(0));
+    Ratio::new(amount, per).ok_or_else(wrong)
 }
 
 #[cfg(test)]

@@ -326,6 +326,7 @@ pub(super) fn cdr_of(slice: Slice, number: usize, beyond_grant: u64, draft: Rate
         price,
         place: line.price,
         window: line.window,
+        rate: line.rate,
         measure,
         used_before,
         used,

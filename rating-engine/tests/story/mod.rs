@@ -24,6 +24,7 @@
 //! cdrs A 0.33, 0.34, lapse 0.00          every CDR; `used` ones without a word
 //! paid A free 60s, main 0.05             the last CDR's movements; `cost A 0.50, 0.05` what was paid for each
 //! price 1  0.00/60s<600s 0.10/60s  cycle voice  buys day        tiers of a counter; an offer bought at first use
+//! exchange usd USD 4 2027-01-01T00:00:00Z 0.9217               dated rates and decimals; a price names it by `via usd`
 //! offer m fee 7.99 setup 1.00 period P1M once tariff t data 10GiB priority 5 validity P7D granted roll 5GiB 1 cap 1GiB ssp 9.00 for 10
 //! cycle A 2027-01-31T00:00:00Z P1M                             the account's billing cycle, in the time zone
 //! member A M                                                   subscriber M of account A
@@ -47,14 +48,15 @@ use rating_engine::ids::{
     AccountId, BucketId, CounterId, GroupId, IdempotencyKey, OfferName, RatingGroup, ServiceId, SessionId,
     SubscriberId, TariffName,
 };
-use rating_engine::money::{Currency, Money, Rate, Rounding, RoundingMode, RoundingScope};
+use rating_engine::money::{Currency, Money, Rate, Ratio, Rounding, RoundingMode, RoundingScope};
 use rating_engine::networks::Networks;
 use rating_engine::offer::{Allowance, OfferDraft, Rollover};
 use rating_engine::period::Cycle;
 use rating_engine::selector::Direction;
 use rating_engine::shard::Limits;
 use rating_engine::tariff::{
-    FinanceCodes, GrantPolicy, PerWindow, Price, Pulse, Service, TariffDraft, Tier, TierScope, Tiers, VersionPolicy,
+    Exchange, FinanceCodes, GrantPolicy, PerWindow, Price, Pulse, Service, TariffDraft, Tier, TierScope, Tiers,
+    VersionPolicy,
 };
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, MoneyUnits, Unit, Units};
@@ -95,6 +97,7 @@ struct Teller {
     versions: Vec<TariffDraft>,
     begins: Option<(Timestamp, VersionPolicy)>,
     accounts: Vec<(u64, Vec<Bucket>, Option<Money>, GroupId)>,
+    exchanges: Vec<Exchange>,
     offers: Vec<OfferDraft>,
     members: Vec<(u64, u64)>,
     cycles: Vec<(u64, Cycle)>,
@@ -177,6 +180,17 @@ impl Teller {
                 account.expect("the account comes first").1.push(parsed);
                 Ok(())
             }
+            ["exchange", id, currency, decimals, rates @ ..] => {
+                let ratio = |text: &str| Ratio::new(u64::try_from(money(text).micros()).expect("above 0"), 1_000_000);
+                let rates = rates.chunks(2).map(|pair| (at(instant(pair[0])), ratio(pair[1]).expect("above 0")));
+                self.exchanges.push(Exchange {
+                    id: (*id).into(),
+                    from: Currency::parse(currency).expect("a currency"),
+                    decimals: decimals.parse().expect("decimals"),
+                    rates: rates.collect(),
+                });
+                Ok(())
+            }
             ["offer", name, rest @ ..] => {
                 let parsed = self.parse_offer(name, rest);
                 self.offers.push(parsed);
@@ -239,6 +253,7 @@ impl Teller {
         version.zones = Zones::new(&self.zones).expect("zones");
         version.networks = Networks::new(&self.networks).expect("networks");
         version.calendar = self.calendar();
+        version.exchanges = self.exchanges.clone();
         version.zone = self.timezone.clone().unwrap_or_else(Zone::utc);
         if let Some((from, policy)) = self.begins.take() {
             (version.valid_from, version.policy) = (from, policy);
@@ -617,6 +632,11 @@ impl Teller {
                     parsed.filter.service_id = Some(ServiceId::new(next().parse().expect("a service identifier")))
                 }
                 "cycle" => parsed.tier_scope = TierScope::Cycle(CounterId::new(next())),
+                "via" => {
+                    let id = next();
+                    let place = self.exchanges.iter().position(|exchange| *exchange.id == *id).expect("an exchange");
+                    parsed.exchange = Some(u8::try_from(place).expect("few"));
+                }
                 "buys" => parsed.buys = Some(OfferName::new(next())),
                 "bundled" => parsed.connect_fee_when_bundled = true,
                 "min" => parsed.min_charge = Some(money(next())),
