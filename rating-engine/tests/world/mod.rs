@@ -128,14 +128,23 @@ impl World {
             self.recalled += 1;
         }
         self.catch_up(&command);
-        let mut effects = self.shard.apply(&self.tariffs, command);
+        let mut effects = self.shard.apply(&self.tariffs, command.clone());
         if matches!(*effects.outcome, Outcome::Refused(_)) || effects.repeated {
             assert!(effects.writes.is_empty() && effects.cdrs.is_empty(), "a refusal or repeat changes nothing");
         }
         self.place(&mut effects.cdrs);
         self.keep(&effects.writes);
+        // What goes back to a bucket that has ended lapses at once.
+        self.catch_up(&command);
         self.archive();
         effects
+    }
+
+    fn catch_up_mutation(&mut self, mutation: &Mutation, now: Timestamp) {
+        while let Some(mut effects) = self.shard.catch_up_mutation(&self.tariffs, mutation, now) {
+            self.place(&mut effects.cdrs);
+            self.keep(&effects.writes);
+        }
     }
 
     /// Lets what is due on the command's account happen.
@@ -154,13 +163,11 @@ impl World {
     }
 
     pub(crate) fn mutate(&mut self, mutation: Mutation, now: Timestamp) -> Arc<MutationOutcome> {
-        while let Some(mut effects) = self.shard.catch_up_mutation(&self.tariffs, &mutation, now) {
-            self.place(&mut effects.cdrs);
-            self.keep(&effects.writes);
-        }
-        let mut effects = self.shard.mutate(&self.tariffs, mutation, now);
+        self.catch_up_mutation(&mutation, now);
+        let mut effects = self.shard.mutate(&self.tariffs, mutation.clone(), now);
         self.place(&mut effects.cdrs);
         self.keep(&effects.writes);
+        self.catch_up_mutation(&mutation, now);
         self.archive();
         effects.outcome
     }
