@@ -207,7 +207,7 @@ pub fn agree(report: &mut Report, summary: &Summary) {
 }
 
 /// Moves what the log has and the CDR store has not.
-fn catch_up(loaded: &Loaded) -> Result<(), OpenError> {
+pub fn catch_up(loaded: &Loaded) -> Result<(), OpenError> {
     let (log, cdrs) = (&loaded.store.log, &loaded.store.cdrs);
     let durable = cdrs.durable();
     if log.position().last_lsn() <= durable.lsn {

@@ -147,6 +147,67 @@ pub enum Tariff {
         after_help = "Exit code 0: all are good; 1: some are not.\n\nExamples:\n  ocs tariff check tariffs/*.yaml\n  ocs tariff check draft.yaml -o json"
     )]
     Check(TariffCheck),
+    /// What would this cost, and why: tariff, price, windows, tiers, buckets, rounding.
+    #[command(
+        after_help = "Nothing is changed anywhere. Exit code 0: it would be charged; 1: it would be refused.\n\nExamples:\n  ocs tariff explain --catalogue docs/examples/nights-and-roaming.yaml --service voice --to +4930123456 \\\n      --used '5 min' --at 2027-01-13T20:58:00Z --balance 10.00\n  ocs tariff explain --data ocs-data --who msisdn-4917000000001 --service data --rating-group 10 --used '3 MiB'\n  ocs tariff explain --data ocs-data --who 42 --catalogue draft.yaml --service sms --used 1 -o json"
+    )]
+    Explain(Box<TariffExplain>),
+}
+
+/// `ocs tariff explain`.
+#[derive(Debug, Args)]
+pub struct TariffExplain {
+    /// Tariff and offer documents, beside or in place of those in the data folder; drafts.
+    #[arg(long, num_args = 1..)]
+    pub catalogue: Vec<PathBuf>,
+    /// A data folder that no process is using, for --who.
+    #[arg(long, requires = "who")]
+    pub data: Option<PathBuf>,
+    /// Whose account: a subscriber's number or an identifier such as msisdn-4917000000001. Without it, a made-up one.
+    #[arg(long, requires = "data")]
+    pub who: Option<String>,
+    /// The tariff to charge by; needed for a made-up account when there are several.
+    #[arg(long)]
+    pub tariff: Option<String>,
+    /// Offers that the made-up account has just bought.
+    #[arg(long, num_args = 1.., conflicts_with = "who")]
+    pub offers: Vec<String>,
+    /// Money of the made-up account, before it bought them.
+    #[arg(long, default_value = "1000.00", conflicts_with = "who")]
+    pub balance: String,
+    /// What was used: '5 min', '3 MiB', 1.
+    #[arg(long)]
+    pub used: String,
+    /// When it began: 2027-01-13T20:58:00Z; without it, now.
+    #[arg(long)]
+    pub at: Option<String>,
+    /// The service: data, voice, sms, mms or other-N.
+    #[arg(long, default_value = "data")]
+    pub service: String,
+    /// The rating group.
+    #[arg(long)]
+    pub rating_group: Option<u32>,
+    /// The service identifier.
+    #[arg(long)]
+    pub service_id: Option<u32>,
+    /// The number called.
+    #[arg(long)]
+    pub to: Option<String>,
+    /// The number that calls: the call comes in.
+    #[arg(long, conflicts_with = "to")]
+    pub from: Option<String>,
+    /// The network visited, MCC and MNC: 20801.
+    #[arg(long)]
+    pub visited: Option<String>,
+    /// The radio access: lte, nr, nb-iot, or a 3GPP-RAT-Type number.
+    #[arg(long)]
+    pub rat: Option<String>,
+    /// The access point (DNN).
+    #[arg(long)]
+    pub apn: Option<String>,
+    /// Form.
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
 }
 
 /// `ocs tariff check`.
@@ -292,6 +353,20 @@ pub enum Cdr {
         /// How to reach the server.
         #[command(flatten)]
         server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Say why a rated CDR says what it says.
+    #[command(
+        after_help = "Examples:\n  ocs cdr explain --data ocs-data 4711\n  ocs cdr explain --data ocs-data 4711 -o json"
+    )]
+    Explain {
+        /// Its position.
+        position: u64,
+        /// A data folder that no process is using.
+        #[arg(long, default_value = "ocs-data")]
+        data: PathBuf,
         /// Form.
         #[arg(long, short, value_enum, default_value_t = Output::Table)]
         output: Output,

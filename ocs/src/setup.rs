@@ -6,7 +6,9 @@ use std::time::Duration;
 use balance_store::records::Owner;
 use rating_engine::account::{Account, Subscriber};
 use rating_engine::command::{Mutation, MutationOutcome, Refusal};
-use rating_engine::ids::{AccountId, GroupId, IdempotencyKey, Lsn, OfferName, SubscriberId, TariffName};
+use rating_engine::ids::{
+    AccountId, GroupId, IdempotencyKey, Identifier, Lsn, OfferName, SubscriberId, TariffName, TenantId,
+};
 use rating_engine::offer::OfferVersion;
 use rating_engine::shard::Shard;
 use rating_engine::shards::Shards;
@@ -85,6 +87,12 @@ impl<'a> There<'a> {
         self.catalogue.any(name).is_some()
     }
 
+    /// The subscriber that an identifier of tenant 0 names.
+    pub fn identified(&self, identifier: &Identifier) -> Option<Subscriber> {
+        let (id, group) = self.directory.find(TenantId::default(), identifier)?;
+        self.subscriber(id, group)
+    }
+
     /// The newest version of an offer.
     pub fn offer(&self, name: &OfferName) -> Option<Arc<OfferVersion>> {
         self.catalogue.newest_offer(name)
@@ -97,7 +105,7 @@ impl<'a> There<'a> {
     }
 
     /// A subscriber, looked up by its number over all groups; `likely` is looked into first.
-    fn subscriber(&self, id: SubscriberId, likely: GroupId) -> Option<Subscriber> {
+    pub fn subscriber(&self, id: SubscriberId, likely: GroupId) -> Option<Subscriber> {
         let likely = self.shards.index(likely);
         let mut indices = std::iter::once(likely).chain((0..self.shards.len()).filter(|index| *index != likely));
         indices.find_map(|index| self.shards.with_index(index, |shard| shard.subscriber(id).cloned()).0)

@@ -96,6 +96,11 @@ impl Catalogue {
         Some(version.clone())
     }
 
+    /// A version of an offer.
+    pub fn offer(&self, name: &OfferName, version: u32) -> Option<Arc<OfferVersion>> {
+        self.offers.lock().get(&(name.clone(), version)).cloned()
+    }
+
     /// The newest version of an offer.
     pub fn newest_offer(&self, name: &OfferName) -> Option<Arc<OfferVersion>> {
         let versions = self.offers.lock();

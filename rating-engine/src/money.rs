@@ -199,6 +199,11 @@ impl Exact {
         Self { numerator: money.0 as i128, denominator: 1 }
     }
 
+    /// A fraction of micro-units; `None` unless the denominator is positive.
+    pub const fn from_fraction(numerator: i128, denominator: i128) -> Option<Self> {
+        if denominator > 0 { Some(Self { numerator, denominator }) } else { None }
+    }
+
     /// The exact sum; `None` when it does not fit.
     #[must_use]
     pub fn checked_add(self, other: Self) -> Option<Self> {

@@ -501,8 +501,8 @@ impl TariffDraft {
         if self.prices.len() > PRICES_MAX {
             problem("prices".to_owned(), "a tariff has at most 65,000 prices");
         }
-        for (number, exchange) in self.exchanges.iter().enumerate() {
-            let path = |member: &str| format!("exchange[{number}].{member}");
+        for exchange in &self.exchanges {
+            let path = |member: &str| format!("exchange.{}.{member}", exchange.id);
             let begin = exchange.rates.first().map(|(from, _)| *from);
             if begin.is_none_or(|begin| begin > self.valid_from && self.valid_from.millis() != i64::MIN) {
                 problem(path("rates"), "there is no rate for when the version comes into force");

@@ -15,13 +15,14 @@ use rating_engine::context::Context;
 use rating_engine::ids::{
     AccountId, CdrPosition, IdempotencyKey, OfferName, PriceId, SessionId, SubscriberId, TenantId,
 };
-use rating_engine::money::{Currency, Money, Ratio};
+use rating_engine::money::{Currency, Exact, Money, Ratio};
+use rating_engine::offer::OfferVersion;
 use rating_engine::tariff::{Exchange, FinanceCodes};
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, Units};
 
 use super::context::{put_circumstances, put_identity, read_circumstances, read_identity};
-use super::values::{Coded, TariffRef, payer_code};
+use super::values::{Coded, Resolve, TariffRef, payer_code};
 use super::wire::{Fault, Presence, Read, Reader, RecordError, Writer};
 
 /// The format of a CDR.
@@ -212,6 +213,87 @@ impl StoredCdr {
             currency: cdr.currency,
             movements: cdr.movements.to_vec(),
         }
+    }
+}
+
+impl StoredCdr {
+    /// The CDR as it was made, with the versions that it names.
+    ///
+    /// # Errors
+    /// [`RecordError`] when a version that it names is not at hand, or has other content.
+    pub fn rated(
+        &self,
+        tariffs: &Resolve<'_>,
+        offers: &dyn Fn(&OfferName, u32) -> Option<Arc<OfferVersion>>,
+    ) -> Result<RatedCdr, RecordError> {
+        let rating = self.rating.as_ref().map(|rating| rating.rated(tariffs)).transpose()?;
+        let offer = self.offer.as_ref().map(|offer| {
+            let version = offers(&offer.name, offer.version);
+            let version = version.filter(|version| *version.content_hash() == offer.content_hash);
+            let version = version.ok_or_else(|| Reader::error("offer", 0, Fault::Value))?;
+            Ok(OfferCycle { offer: version, subscription: offer.subscription, cycle: offer.cycle })
+        });
+        Ok(RatedCdr {
+            kind: self.kind,
+            corrects: self.corrects,
+            account: self.account,
+            number: self.number,
+            previous: self.previous,
+            tenant: self.tenant,
+            subscriber: self.subscriber,
+            source: self.source.clone(),
+            cause: self.cause,
+            usage_start: self.usage_start,
+            usage_end: self.usage_end,
+            accepted: self.accepted,
+            reported: self.reported,
+            rating,
+            offer: offer.transpose()?,
+            amount: self.amount,
+            currency: self.currency,
+            movements: self.movements.iter().cloned().collect(),
+        })
+    }
+}
+
+impl StoredRating {
+    fn rated(&self, tariffs: &Resolve<'_>) -> Result<Rating, RecordError> {
+        let (name, version) = (&self.tariff.name, self.tariff.version);
+        let missing = |fault| Reader::error("tariff", 0, fault);
+        let tariff =
+            tariffs(name, version).ok_or_else(|| missing(Fault::TariffMissing { name: name.clone(), version }))?;
+        if *tariff.content_hash() != self.tariff.content_hash {
+            return Err(missing(Fault::TariffDiffers { name: name.clone(), version }));
+        }
+        let place = tariff.prices().iter().position(|price| price.id == self.price);
+        let place = place.and_then(|place| u16::try_from(place).ok()).unwrap_or(0);
+        let window = tariff.calendar().and_then(|calendar| calendar.id(&self.window)).unwrap_or_default();
+        let rates = tariff.prices().get(usize::from(place)).and_then(|price| tariff.exchange(price));
+        let rate = self.exchange.as_ref().zip(rates).and_then(|(stored, exchange)| {
+            let place = exchange.rates.iter().position(|(since, _)| *since == stored.since)?;
+            u16::try_from(place + 1).ok()
+        });
+        let line = |line: &StoredLine| {
+            let exact = Exact::from_fraction(line.exact.0, line.exact.1)?;
+            Some(PriceLine { component: line.component, quantity: line.quantity, exact })
+        };
+        Ok(Rating {
+            price: self.price.clone(),
+            place,
+            window,
+            rate: rate.unwrap_or(0),
+            measure: self.measure,
+            used_before: self.used_before,
+            used: self.used,
+            rated_before: self.rated_before,
+            rated: self.rated,
+            tier_from: self.tier_from,
+            charged_before: self.charged_before,
+            lines: self.lines.iter().filter_map(line).collect(),
+            beyond_grant: self.beyond_grant,
+            slice: self.slice,
+            tariff,
+        })
     }
 }
 

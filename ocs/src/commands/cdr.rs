@@ -1,4 +1,4 @@
-//! `ocs cdr tail`: rated CDRs as finance reads them, over gRPC.
+//! `ocs cdr`: rated CDRs as finance reads them, over gRPC.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -29,7 +29,10 @@ struct Totals {
 
 /// `ocs cdr`.
 pub(super) fn run(command: Cdr) -> Result<ExitCode, OpenError> {
-    let Cdr::Tail { from, follow, totals, summary, server, output } = command;
+    let (from, follow, totals, summary, server, output) = match command {
+        Cdr::Tail { from, follow, totals, summary, server, output } => (from, follow, totals, summary, server, output),
+        Cdr::Explain { position, data, output } => return super::explain::cdr(position, &data, output),
+    };
     remote(async {
         let client = CdrExportClient::new(connect(&server).await?);
         let mut client = client.max_decoding_message_size(RESPONSE_OCTETS_MAX);

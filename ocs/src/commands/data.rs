@@ -22,7 +22,7 @@ fn bar(length: u64, what: &'static str) -> ProgressBar {
     bar
 }
 
-fn config_for(folder: &std::path::Path) -> Config {
+pub(super) fn config_for(folder: &std::path::Path) -> Config {
     let mut config = Config::default();
     config.data.folder = folder.to_owned();
     config

@@ -3,6 +3,7 @@
 
 mod cdr;
 mod data;
+mod explain;
 mod operator;
 mod serve;
 mod tariff;

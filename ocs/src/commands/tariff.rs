@@ -11,6 +11,7 @@ use crate::store::{OpenError, because};
 pub(super) fn run(command: &Tariff) -> Result<ExitCode, OpenError> {
     match command {
         Tariff::Check(options) => check(options),
+        Tariff::Explain(options) => super::explain::what_if(options),
     }
 }
 
