@@ -259,6 +259,7 @@ impl Dice {
                 state: d.pick(&[SubscriptionState::Active, SubscriptionState::Cancelled, SubscriptionState::Unpaid]),
             }),
             last_number: self.u32(),
+            pools: self.list(|d| (CounterId::new(&d.text()), d.u64())),
         }
     }
 
@@ -596,6 +597,8 @@ fn offer() -> Arc<OfferVersion> {
         tariff: None,
         setup_fee: Money::ZERO,
         fee: Money::ZERO,
+        per_member: false,
+        pool: None,
         period: None,
         renews: false,
         allowances: Vec::new(),
@@ -1528,6 +1531,7 @@ fn holding_account() -> Account {
             state: SubscriptionState::Active,
         }],
         last_number: 1,
+        pools: Vec::new(),
     }));
     let terms = Terms {
         subscription: 1,

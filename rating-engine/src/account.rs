@@ -375,6 +375,17 @@ impl Means<'_> {
         movements
     }
 
+    /// Counts what the subscribers of the account use together (R42).
+    pub fn pool(&mut self, counter: &CounterId, more: u64) {
+        let pools = &mut self.account.contract.get_or_insert_default().pools;
+        let full = pools.len() >= POOLS_MAX;
+        match pools.iter_mut().find(|(known, _)| known == counter) {
+            Some((_, used)) => *used = used.saturating_add(more),
+            None if full => {}
+            None => pools.push((counter.clone(), more)),
+        }
+    }
+
     /// The cycle that `at` is in, where nothing else says the months of the calendar in `zone`.
     pub fn cycle(&self, at: Timestamp, zone: &Zone) -> (Timestamp, Timestamp) {
         match self.account.contract.as_ref().and_then(|contract| contract.cycle.as_ref()) {
@@ -393,7 +404,12 @@ pub struct Contract {
     pub subscriptions: Vec<Subscription>,
     /// The number of the newest subscription that there was.
     pub last_number: u32,
+    /// What its subscribers used together, by counter, since the cycle of the pool began (R42).
+    pub pools: Vec<(CounterId, u64)>,
 }
+
+/// Pools of one account; what would need more of them is not counted.
+const POOLS_MAX: usize = 16;
 
 /// An offer that an account holds.
 #[derive(Clone, Debug, PartialEq, Eq)]

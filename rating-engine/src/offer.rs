@@ -10,10 +10,11 @@ use hashbrown::HashSet;
 
 use crate::account::{BucketScope, Holding, Origin};
 use crate::calendar::Zone;
-use crate::ids::{OfferName, TariffName};
-use crate::money::{Currency, Money};
+use crate::ids::{CounterId, OfferName, TariffName};
+use crate::money::{Currency, Money, Rate};
 use crate::period::Period;
 use crate::tariff::{FinanceCodes, Problem};
+use crate::units::Unit;
 
 /// Allowances of one offer.
 pub const ALLOWANCES_MAX: usize = 32;
@@ -27,6 +28,19 @@ pub struct Rollover {
     pub cap: i64,
     /// For so many cycles more.
     pub cycles: u8,
+}
+
+/// What the members of an account may use together, charged at the end of each cycle (R42).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pool {
+    /// The account's counter of what they used: prices name it.
+    pub counter: CounterId,
+    /// What it counts.
+    pub unit: Unit,
+    /// What each member brings, in units.
+    pub allowance: u64,
+    /// What is beyond the sum of these costs, in started units of this rate.
+    pub overage: Rate,
 }
 
 /// A bucket that an offer opens at its purchase and at every renewal.
@@ -71,6 +85,10 @@ pub struct OfferDraft {
     pub setup_fee: Money,
     /// At the purchase and at every renewal, in advance.
     pub fee: Money,
+    /// Whether the fee is for each subscriber of the account.
+    pub per_member: bool,
+    /// What the account's subscribers may use together.
+    pub pool: Option<Pool>,
     /// How long a cycle is; `None` for one that never ends.
     pub period: Option<Period>,
     /// Whether another cycle follows; if not, the offer ends with its first.
@@ -81,6 +99,16 @@ pub struct OfferDraft {
     pub finance: FinanceCodes,
     /// SHA-256 of the canonical document.
     pub content_hash: [u8; 32],
+}
+
+impl Pool {
+    /// What `used` units cost beyond what so many members bring, in started units of the rate; `None` when it does not fit.
+    pub fn overage(&self, used: u64, members: u64) -> Option<Money> {
+        let beyond = used.saturating_sub(self.allowance.saturating_mul(members));
+        let started = i64::try_from(beyond.div_ceil(self.overage.per())).ok()?;
+        let micros = i64::try_from(self.overage.micros()).ok()?;
+        started.checked_mul(micros).map(Money::from_micros)
+    }
 }
 
 impl OfferDraft {
@@ -96,6 +124,9 @@ impl OfferDraft {
         }
         if self.renews && self.period.is_none() {
             problem("period".to_owned(), "an offer that renews needs a period, e.g. P1M");
+        }
+        if self.pool.is_some() && !self.renews {
+            problem("pool".to_owned(), "is charged at the end of each cycle: the offer needs a period and renews");
         }
         if self.allowances.len() > ALLOWANCES_MAX {
             problem("allowances".to_owned(), "an offer has at most 32 allowances");
@@ -232,6 +263,22 @@ impl OfferVersion {
         self.draft.fee
     }
 
+    /// The fee of one cycle for so many subscribers of the account; `None` when it does not fit.
+    pub fn fee_for(&self, members: u64) -> Option<Money> {
+        let times = if self.draft.per_member { i64::try_from(members).ok()? } else { 1 };
+        self.draft.fee.micros().checked_mul(times).map(Money::from_micros)
+    }
+
+    /// Whether the fee is for each subscriber of the account.
+    pub fn is_per_member(&self) -> bool {
+        self.draft.per_member
+    }
+
+    /// What the account's subscribers may use together.
+    pub fn pool(&self) -> Option<&Pool> {
+        self.draft.pool.as_ref()
+    }
+
     /// How long a cycle is.
     pub fn period(&self) -> Option<Period> {
         self.draft.period
@@ -261,7 +308,6 @@ impl OfferVersion {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::units::Unit;
 
     fn allowance(name: &str, stand_alone: i64) -> Allowance {
         Allowance {
@@ -287,6 +333,8 @@ mod tests {
             tariff: None,
             setup_fee: Money::ZERO,
             fee: Money::from_micros(fee),
+            per_member: false,
+            pool: None,
             period: Period::days(28),
             renews: true,
             allowances,

@@ -275,6 +275,9 @@ fn settle_portion(
         let cycle = means.cycle(paid_from, applied.version.zone());
         means.counters.count(counter, unit, priced.rated, paid_from, cycle);
     }
+    if let Some(counter) = &applied.price.pool {
+        means.pool(counter, used);
+    }
     (rated.charged, rated.connect_fee, rated.last) = (charged, priced.connect_fee, last);
     match place.and_then(|place| rated.lines.get_mut(place)) {
         Some(line) => *line = priced.line,

@@ -346,6 +346,8 @@ pub struct Price {
     pub max_charge: Option<Money>,
     /// Nothing is charged and no bucket touched (R28).
     pub zero_rated: bool,
+    /// The account's counter of what its subscribers use together: for a pool that is charged by its cycle (R42).
+    pub pool: Option<CounterId>,
     /// The offer that is bought when this price is first used by a subscriber that does not hold it.
     pub buys: Option<OfferName>,
     /// Sizing of grants.
@@ -370,6 +372,7 @@ impl Price {
             min_charge: None,
             max_charge: None,
             zero_rated: false,
+            pool: None,
             buys: None,
             grant: GrantPolicy::standard(measure.unit()),
             finance: FinanceCodes::default(),

@@ -247,6 +247,8 @@ fn offer(name: &str, fee: i64, renews: bool) -> OfferDraft {
         tariff: None,
         setup_fee: Money::from_micros(7),
         fee: Money::from_micros(fee),
+        per_member: renews,
+        pool: None,
         period: Period::hours(1),
         renews,
         allowances: vec![

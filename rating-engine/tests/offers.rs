@@ -434,6 +434,51 @@ fn a_members_cap_begins_anew_with_the_next_cycle() {
     );
 }
 
+// --- Pools: R42 ---
+
+/// Three cards at 1.20 and 5 MiB each; together they use 17 MiB and an octet more: three started MiB of 0.50 at the end.
+#[test]
+fn a_pool_is_charged_when_its_cycle_ends() {
+    check(
+        "
+        price any  free  pooled iot
+        offer pool fee 1.20 each period P1M pool iot 5MiB 0.50/MiB
+        account A  balance 20.00
+        member A M
+        member A N
+        0s buy A pool
+        A main 16.40
+        10s M/1 debit #0 1 want 2MiB -> granted 2MiB cost 0.00
+        20s N/1 debit #0 1 want 15MiB -> granted 15MiB cost 0.00
+        30s A/1 debit #0 1 want 1B -> granted 1B cost 0.00
+        A main 16.40
+        2678400s expire -> forgot M/1 / forgot N/1 / forgot A/1
+        cdrs A fee 3.60, 0.00, 0.00, 0.00, once 1.50, fee 3.60
+        A main 11.30
+    ",
+    );
+}
+
+/// Within what the members bring nothing is due; a member that comes later brings its own. The charge is not refused.
+#[test]
+fn members_bring_their_allowance_and_overage_is_always_charged() {
+    check(
+        "
+        price any  free  pooled iot
+        offer pool fee 1.00 each period P1D pool iot 5MiB 0.50/MiB
+        account A  balance 2.00
+        0s buy A pool
+        10s A/1 debit #0 1 want 5MiB -> granted 5MiB cost 0.00
+        86400s expire -> nothing
+        A main 0.00
+        86410s A/2 debit #0 1 want 7MiB -> granted 7MiB cost 0.00
+        172800s expire -> forgot A/1
+        A main -1.00
+        A holds pool 1 unpaid
+    ",
+    );
+}
+
 // --- What was paid for it ---
 
 /// 10 GiB for 7.99: 3 GiB of them cost 2.397, the next 3 the same, the last 4 what is left, 3.196; in sum 7.99.

@@ -117,8 +117,8 @@ pub(super) fn read_account(r: &mut Reader<'_>, id: AccountId) -> Read<Account> {
 }
 
 fn put_contract(w: &mut Writer<'_>, contract: &Contract) {
-    let Contract { cycle, subscriptions, last_number } = contract;
-    w.presence(&[cycle.is_some()]);
+    let Contract { cycle, subscriptions, last_number, pools } = contract;
+    w.presence(&[cycle.is_some(), !pools.is_empty()]);
     if let Some(Cycle { anchor, period, zone }) = cycle {
         w.time(*anchor);
         let (months, days, hours) = period.parts();
@@ -139,10 +139,16 @@ fn put_contract(w: &mut Writer<'_>, contract: &Contract) {
         w.time(*cycle_end);
         w.coded(*state);
     });
+    if !pools.is_empty() {
+        w.list(pools, |w, (counter, used)| {
+            w.str(counter.as_str());
+            w.u64(*used);
+        });
+    }
 }
 
 fn read_contract(r: &mut Reader<'_>) -> Read<Contract> {
-    let mut present = r.presence(1, "contract")?;
+    let mut present = r.presence(2, "contract")?;
     let cycle = r.option(&mut present, |r| {
         let anchor = r.time("cycle anchor")?;
         let offset = r.offset();
@@ -168,6 +174,8 @@ fn read_contract(r: &mut Reader<'_>) -> Read<Contract> {
                 state: r.coded("subscription state")?,
             })
         })?,
+        pools: r
+            .listed(&mut present, "pools", |r| Ok((CounterId::new(r.str("pool counter")?), r.u64("pool used")?)))?,
     })
 }
 

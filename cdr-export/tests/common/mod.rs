@@ -62,6 +62,8 @@ pub fn offer() -> Arc<OfferVersion> {
         tariff: None,
         setup_fee: Money::ZERO,
         fee: Money::ZERO,
+        per_member: false,
+        pool: None,
         period: None,
         renews: false,
         allowances: Vec::new(),

@@ -177,6 +177,7 @@ fn account() -> Account {
                 state: SubscriptionState::Unpaid,
             }],
             last_number: 2,
+            pools: Vec::new(),
         })),
         cdrs: CdrTrail { count: 3, last: CdrPosition::new(99) },
     }

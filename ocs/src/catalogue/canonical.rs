@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use rating_engine::calendar::{Holiday, Span, Window};
 use rating_engine::ids::TariffName;
 use rating_engine::money::Money;
-use rating_engine::offer::{Allowance, OfferDraft};
+use rating_engine::offer::{Allowance, OfferDraft, Pool};
 use rating_engine::selector::{Direction, Filter};
 use rating_engine::tariff::{Exchange, PerWindow, Price, TariffDraft, TierScope, Tiers, VersionPolicy};
 use serde_json::{Value, json};
@@ -144,6 +144,9 @@ fn price(draft: &TariffDraft, price: &Price) -> Value {
     if let TierScope::Cycle(counter) = &price.tier_scope {
         put(&mut whole, "counter", json!(counter.as_str()));
     }
+    if let Some(counter) = &price.pool {
+        put(&mut whole, "pool", json!(counter.as_str()));
+    }
     if let Some(offer) = &price.buys {
         put(&mut whole, "buys", json!(offer.as_str()));
     }
@@ -188,7 +191,7 @@ pub(super) fn offer_hash(draft: &OfferDraft) -> [u8; 32] {
         })
     };
     let finance = &draft.finance;
-    let form = json!({
+    let mut form = json!({
         "form": FORM,
         "offer": draft.name.as_str(),
         "version": draft.version,
@@ -208,6 +211,16 @@ pub(super) fn offer_hash(draft: &OfferDraft) -> [u8; 32] {
             json!(&*finance.revenue_rule),
         ],
     });
+    if draft.per_member {
+        put(&mut form, "per_member", json!(true));
+    }
+    if let Some(Pool { counter, unit, allowance, overage }) = &draft.pool {
+        let common = greatest_common_divisor(overage.micros(), overage.per()).max(1);
+        let rate = [overage.micros() / common, overage.per() / common];
+        // Started units: 0.50 for 1 MiB is not 1.00 for 2.
+        let pool = json!([counter.as_str(), format!("{unit:?}"), allowance, rate, overage.per()]);
+        put(&mut form, "pool", pool);
+    }
     Sha256::digest(form.to_string().as_bytes()).into()
 }
 

@@ -5,15 +5,15 @@ use std::sync::Arc;
 
 use rating_engine::account::{BucketScope, Holding, Origin};
 use rating_engine::calendar::Zone;
-use rating_engine::ids::{OfferName, RatingGroup, ServiceId, TariffName};
+use rating_engine::ids::{CounterId, OfferName, RatingGroup, ServiceId, TariffName};
 use rating_engine::money::{Currency, Money};
-use rating_engine::offer::{Allowance, OfferDraft, OfferVersion, Rollover};
+use rating_engine::offer::{Allowance, OfferDraft, OfferVersion, Pool, Rollover};
 use rating_engine::period::Period;
 use rating_engine::tariff::Service;
 use rating_engine::units::Unit;
 use serde::Deserialize;
 
-use super::text::parse_quantity;
+use super::text::{parse_quantity, parse_rate};
 use super::{CatalogueError, Check, RawFinance, canonical, check_name};
 
 /// An offer document as written.
@@ -27,6 +27,9 @@ struct Document {
     tariff: Option<String>,
     setup_fee: Option<String>,
     fee: Option<String>,
+    #[serde(default)]
+    per_member: bool,
+    pool: Option<RawPool>,
     period: Option<String>,
     renews: Option<bool>,
     #[serde(default)]
@@ -55,6 +58,15 @@ struct RawAllowance {
     stand_alone: Option<String>,
     rollover: Option<RawRollover>,
     member_cap: Option<String>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawPool {
+    counter: String,
+    unit: String,
+    allowance: String,
+    overage: String,
 }
 
 #[derive(Debug, Deserialize)]
@@ -90,6 +102,7 @@ pub(super) fn parse(text: &str) -> Result<Arc<OfferVersion>, CatalogueError> {
         .enumerate()
         .filter_map(|(number, raw)| allowance(&mut check, currency.unwrap_or(Currency::EUR), number, raw))
         .collect();
+    let pool = document.pool.as_ref().and_then(|raw| pool(&mut check, raw));
     let (true, Some(currency), Some(zone)) = (check.problems.is_empty(), currency, zone) else {
         return Err(CatalogueError::Problems(check.problems));
     };
@@ -101,6 +114,8 @@ pub(super) fn parse(text: &str) -> Result<Arc<OfferVersion>, CatalogueError> {
         tariff: document.tariff.as_deref().map(TariffName::new),
         setup_fee,
         fee,
+        per_member: document.per_member,
+        pool,
         period,
         renews: document.renews.unwrap_or(period.is_some()),
         allowances,
@@ -109,6 +124,25 @@ pub(super) fn parse(text: &str) -> Result<Arc<OfferVersion>, CatalogueError> {
     };
     draft.content_hash = canonical::offer_hash(&draft);
     draft.publish().map_err(CatalogueError::Problems)
+}
+
+fn pool(check: &mut Check, raw: &RawPool) -> Option<Pool> {
+    let unit = match raw.unit.as_str() {
+        "second" => Ok(Unit::Second),
+        "octet" => Ok(Unit::Octet),
+        "event" => Ok(Unit::Event),
+        other => Err(format!("'{other}' is no unit of a pool; use second, octet or event")),
+    };
+    let unit = check.take("pool.unit", unit)?;
+    if raw.counter.is_empty() || raw.counter.len() > 64 {
+        check.problem("pool.counter", "a counter's name has 1 to 64 characters");
+    }
+    Some(Pool {
+        counter: CounterId::new(&raw.counter),
+        unit,
+        allowance: check.take("pool.allowance", parse_quantity(&raw.allowance, unit))?,
+        overage: check.take("pool.overage", parse_rate(&raw.overage, unit))?,
+    })
 }
 
 fn money(check: &mut Check, path: &str, text: Option<&String>) -> Money {

@@ -128,6 +128,7 @@ struct RawPrice {
     max_charge: Option<String>,
     #[serde(default)]
     zero_rated: bool,
+    pool: Option<String>,
     buys: Option<String>,
     exchange: Option<String>,
     grant: Option<RawGrant>,
@@ -520,6 +521,7 @@ fn price(check: &mut Check, frame: &Frame, number: usize, raw: &RawPrice) -> Opt
         min_charge: min_charge?,
         max_charge: max_charge?,
         zero_rated: raw.zero_rated,
+        pool: raw.pool.as_deref().map(CounterId::new),
         buys: raw.buys.as_deref().map(OfferName::new),
         grant: grant?,
         finance: raw.finance.codes(),

@@ -87,11 +87,12 @@ impl Shard {
         now: Timestamp,
         effects: &mut Effects<()>,
     ) -> Result<MutationOutcome, Refusal> {
-        let slot = self.accounts.get_mut(&id).ok_or(NO_ACCOUNT)?;
-        let account = &mut slot.value;
+        let Self { accounts, subscribers, .. } = self;
+        let account = &mut accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
         account.state = state;
         // What could not be renewed meanwhile is.
-        offers::resume(account, tariffs, &Occasion::due(now), effects);
+        let members = || offers::members(subscribers, id);
+        offers::resume(account, tariffs, &Occasion::due(now, &members), effects);
         let balance = account.money();
         effects.writes.push(Write::Account(id));
         self.queue_account(id, now);
@@ -107,7 +108,8 @@ impl Shard {
         now: Timestamp,
         effects: &mut Effects<()>,
     ) -> Result<MutationOutcome, Refusal> {
-        let account = &mut self.accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
+        let Self { accounts, subscribers, .. } = self;
+        let account = &mut accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
         if account.state == AccountState::Closed {
             return Err(Refusal::Invalid("the account is closed"));
         }
@@ -126,7 +128,8 @@ impl Shard {
             ..RatedCdr::draft(CdrKind::TopUp, account, source, Cause::Operator, now)
         });
         let cdr_number = account.cdrs.count.saturating_add(1);
-        offers::resume(account, tariffs, &Occasion::due(now), effects);
+        let members = || offers::members(subscribers, id);
+        offers::resume(account, tariffs, &Occasion::due(now, &members), effects);
         let outcome = MutationOutcome::Done { balance: account.money(), cdr_number };
         self.remember(id, (request.key, request.digest), &outcome, now, effects);
         Ok(outcome)
@@ -142,10 +145,10 @@ impl Shard {
         effects: &mut Effects<()>,
     ) -> Result<MutationOutcome, Refusal> {
         let offer = tariffs.offer(offer, version).ok_or(Refusal::Invalid("no such offer, or not in this version"))?;
-        let user = self.subscribers.get_mut(&subscriber).map(|slot| &mut slot.value);
-        let user = user.filter(|user| user.account == id);
+        let Self { accounts, subscribers, .. } = self;
+        let user = subscribers.get(&subscriber).map(|slot| &slot.value).filter(|user| user.account == id);
         let user = user.ok_or(Refusal::Invalid("the account has no such subscriber"))?;
-        let account = &mut self.accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
+        let account = &mut accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
         if account.state != AccountState::Active || user.state != AccountState::Active {
             return Err(Refusal::Invalid("the account or subscriber is not active"));
         }
@@ -154,14 +157,15 @@ impl Shard {
         }
         let cdr_number = account.cdrs.count.saturating_add(1);
         let source = CdrSource::Operator { key: request.key.clone(), reason: request.reason };
-        let occasion = Occasion { now, at: now, cause: Cause::Operator, source: &source };
+        let members = || offers::members(subscribers, id);
+        let occasion = Occasion { now, at: now, cause: Cause::Operator, source: &source, members: &members };
         offers::buy(account, offer, subscriber, &occasion, effects)?;
         let outcome = MutationOutcome::Done {
             balance: account.money(),
             cdr_number: if effects.cdrs.is_empty() { 0 } else { cdr_number },
         };
-        if let Some(tariff) = offer.tariff() {
-            user.tariff = tariff.clone();
+        if let (Some(tariff), Some(slot)) = (offer.tariff(), self.subscribers.get_mut(&subscriber)) {
+            slot.value.tariff = tariff.clone();
             effects.writes.push(Write::Subscriber(subscriber));
         }
         self.remember(id, (request.key, request.digest), &outcome, now, effects);

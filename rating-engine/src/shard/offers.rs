@@ -5,9 +5,9 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
-use super::{Scene, Shard, Tariffs};
+use super::{Scene, Shard, Slot, Tariffs};
 use crate::account::{
-    Account, AccountState, Bucket, Contract, Origin, Purpose, Subscription, SubscriptionState, Terms,
+    Account, AccountState, Bucket, Contract, Origin, Purpose, Subscriber, Subscription, SubscriptionState, Terms,
 };
 use crate::cdr::{Cause, CdrKind, CdrSource, Movements, OfferCycle, RatedCdr};
 use crate::command::{Command, Effects, Mutation, Refusal, Write};
@@ -15,8 +15,10 @@ use crate::ids::{AccountId, BucketId, OfferName, SubscriberId};
 use crate::money::Money;
 use crate::offer::{Allowance, OfferVersion};
 use crate::period::Cycle;
+use crate::table::Table;
 use crate::tariff::ServiceKey;
 use crate::time::Timestamp;
+use crate::units::{Measure, Unit, Units};
 
 /// Offers that one account may hold at once.
 const SUBSCRIPTIONS_MAX: usize = 256;
@@ -47,12 +49,20 @@ pub(super) struct Occasion<'a> {
     pub(super) at: Timestamp,
     pub(super) cause: Cause,
     pub(super) source: &'a CdrSource,
+    /// How many subscribers the account has.
+    pub(super) members: &'a dyn Fn() -> u64,
 }
 
-impl Occasion<'_> {
+/// The subscribers of an account. A walk: only what is due with an offer for each of them asks.
+pub(super) fn members(subscribers: &Table<Slot<Subscriber>>, account: AccountId) -> u64 {
+    let of_account = subscribers.values().filter(|slot| slot.value.account == account);
+    u64::try_from(of_account.count()).unwrap_or(u64::MAX)
+}
+
+impl<'a> Occasion<'a> {
     /// Its time has come at `now`.
-    pub(super) const fn due(now: Timestamp) -> Self {
-        Self { now, at: now, cause: Cause::Due, source: &CdrSource::Calendar }
+    pub(super) const fn due(now: Timestamp, members: &'a dyn Fn() -> u64) -> Self {
+        Self { now, at: now, cause: Cause::Due, source: &CdrSource::Calendar, members }
     }
 
     fn cdr(&self, kind: CdrKind, account: &Account, subscriber: Option<SubscriberId>) -> RatedCdr {
@@ -103,13 +113,15 @@ impl Shard {
 
     /// Lets what of an account is due at `now` end, each at its own instant and in their order.
     pub(super) fn end_due(&mut self, tariffs: &Tariffs, id: AccountId, now: Timestamp, effects: &mut Effects<()>) {
-        let Some(slot) = self.accounts.get_mut(&id) else { return };
+        let Self { accounts, subscribers, .. } = self;
+        let Some(slot) = accounts.get_mut(&id) else { return };
         let account = &mut slot.value;
+        let members = || members(subscribers, id);
         // Buckets that sessions still hold of.
         let mut held: Vec<BucketId> = Vec::new();
         for _ in 0..ENDS_AT_ONCE {
             let Some((at, due)) = next_due(account, &held).filter(|(at, _)| *at <= now) else { break };
-            let occasion = Occasion { at, ..Occasion::due(now) };
+            let occasion = Occasion { at, ..Occasion::due(now, &members) };
             match due {
                 Due::Cycle(place) => turn_over(account, tariffs, place, &occasion, effects),
                 Due::Bucket(id) => {
@@ -223,7 +235,7 @@ pub(super) fn buy_at_first_use(
     // As of when it is used by the client's clock, unless that is far off: what comes is used from then on.
     let is_close = scene.now.seconds_since(scene.when) < FIRST_USE_SECONDS;
     let at = if is_close { scene.when.min(scene.now) } else { scene.now };
-    let occasion = Occasion { now: scene.now, at, cause: Cause::FirstUse, source: &source };
+    let occasion = Occasion { now: scene.now, at, cause: Cause::FirstUse, source: &source, members: &|| 1 };
     // Without the money for it the price is charged as it is.
     let _ = buy(account, offer, scene.subscriber, &occasion, effects);
 }
@@ -237,7 +249,9 @@ fn begin_cycle(
     effects: &mut Effects<()>,
 ) -> Result<(), Refusal> {
     let kind = if offer.renews() { CdrKind::Recurring } else { CdrKind::OneTime };
-    take_fee(account, kind, offer.fee(), offer, subscription, occasion, effects)?;
+    let members = if offer.is_per_member() { (occasion.members)() } else { 1 };
+    let fee = offer.fee_for(members).ok_or(Refusal::OutOfRange)?;
+    take_fee(account, kind, fee, offer, subscription, occasion, effects)?;
     open_allowances(account, offer, subscription, occasion, effects)
 }
 
@@ -339,6 +353,9 @@ fn turn_over(
     let held = account.contract.as_ref().and_then(|contract| contract.subscriptions.get(place)).cloned();
     let Some(held) = held else { return };
     let offer = tariffs.offer(&held.offer, Some(held.version));
+    if let Some(offer) = offer {
+        charge_pool(account, offer, &held, occasion, effects);
+    }
     let follows = held.state == SubscriptionState::Active;
     let Some(offer) = offer.filter(|offer| follows && offer.renews()) else {
         if let Some(contract) = &mut account.contract {
@@ -351,6 +368,42 @@ fn turn_over(
     if let Some(known) = subscription_at(&mut account.contract, place) {
         *known = if renewed { next } else { Subscription { state: SubscriptionState::Unpaid, ..held } };
     }
+}
+
+/// Charges what the account's subscribers used beyond what they brought (R42): whatever there is to pay it with, as usage
+/// is (R23). The next cycle begins at 0.
+fn charge_pool(
+    account: &mut Account,
+    offer: &Arc<OfferVersion>,
+    held: &Subscription,
+    occasion: &Occasion<'_>,
+    effects: &mut Effects<()>,
+) {
+    let Some(pool) = offer.pool() else { return };
+    let pools = account.contract.iter_mut().flat_map(|contract| &mut contract.pools);
+    let Some(used) = pools.into_iter().find(|(counter, _)| *counter == pool.counter).map(|(_, used)| used) else {
+        return;
+    };
+    let used = std::mem::take(used);
+    let key = ServiceKey::default();
+    let amount = pool.overage(used, (occasion.members)()).filter(|amount| *amount > Money::ZERO);
+    let Some(amount) = amount else { return };
+    let Some(movements) = account.take_money(amount, Purpose::fee(&key, occasion.at)) else { return };
+    effects.facts.charged_micros = effects.facts.charged_micros.saturating_add(amount.micros());
+    let measure = match pool.unit {
+        Unit::Second => Measure::Seconds,
+        Unit::Octet => Measure::TotalOctets,
+        Unit::Event => Measure::Events,
+    };
+    effects.cdrs.push(RatedCdr {
+        amount,
+        movements,
+        offer: Some(cycle_of(offer, held)),
+        usage_start: held.cycle_start,
+        usage_end: held.cycle_end,
+        reported: Units::of(measure, used),
+        ..occasion.cdr(CdrKind::OneTime, account, Some(held.subscriber))
+    });
 }
 
 /// Begins the cycles that could not be paid when they were due, counted from now on.

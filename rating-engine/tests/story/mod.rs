@@ -50,7 +50,7 @@ use rating_engine::ids::{
 };
 use rating_engine::money::{Currency, Money, Rate, Ratio, Rounding, RoundingMode, RoundingScope};
 use rating_engine::networks::Networks;
-use rating_engine::offer::{Allowance, OfferDraft, Rollover};
+use rating_engine::offer::{Allowance, OfferDraft, Pool, Rollover};
 use rating_engine::period::Cycle;
 use rating_engine::selector::Direction;
 use rating_engine::shard::Limits;
@@ -637,6 +637,7 @@ impl Teller {
                     let place = self.exchanges.iter().position(|exchange| *exchange.id == *id).expect("an exchange");
                     parsed.exchange = Some(u8::try_from(place).expect("few"));
                 }
+                "pooled" => parsed.pool = Some(CounterId::new(next())),
                 "buys" => parsed.buys = Some(OfferName::new(next())),
                 "bundled" => parsed.connect_fee_when_bundled = true,
                 "min" => parsed.min_charge = Some(money(next())),
@@ -678,6 +679,8 @@ impl Teller {
             tariff: None,
             setup_fee: Money::ZERO,
             fee: Money::ZERO,
+            per_member: false,
+            pool: None,
             period: None,
             renews: true,
             allowances: Vec::new(),
@@ -693,6 +696,16 @@ impl Teller {
                 "fee" => offer.fee = money(next()),
                 "setup" => offer.setup_fee = money(next()),
                 "period" => offer.period = Some(next().parse().expect("a period")),
+                "each" => offer.per_member = true,
+                "pool" => {
+                    let (counter, allowance, rate) = (next(), quantity(next()), next());
+                    offer.pool = Some(Pool {
+                        counter: CounterId::new(counter),
+                        unit: allowance.0.unit(),
+                        allowance: allowance.1,
+                        overage: parse_rate(rate).expect("a rate").1.rate,
+                    });
+                }
                 "once" => offer.renews = false,
                 "tariff" => offer.tariff = Some(TariffName::new(next())),
                 "priority" => of(&mut |it| it.priority = next().parse().expect("a number")),
