@@ -1,20 +1,146 @@
 //! The demo catalogue and subscribers that `ocs dev` starts with. Made by rule, so that a traffic generator knows them
-//! without asking: subscriber n has IMSI 262019 + nine digits, MSISDN 49170 + eight digits, account n.
+//! without asking: subscriber n has IMSI 262019 + nine digits, MSISDN 49170 + eight digits, account n. Behind them stands
+//! one who holds each of the offers, from 900000001 on.
 
 use rating_engine::account::{Account, AccountState, Bucket, CdrTrail, Counters, Credit, Holding, Origin, Subscriber};
-use rating_engine::ids::{AccountId, BucketId, GroupId, Identifier, SubscriberId, TariffName, TenantId};
+use rating_engine::ids::{AccountId, BucketId, GroupId, Identifier, OfferName, SubscriberId, TariffName, TenantId};
 use rating_engine::money::{Currency, MICROS, Money};
 use rating_engine::time::Timestamp;
 use rating_engine::units::Unit;
 
 use crate::import::SubscriberRecord;
 
-/// The demo catalogue's documents.
-pub const CATALOGUE: [&str; 3] = [
+/// The demo catalogue's documents: tariffs, then offers.
+pub const CATALOGUE: [&str; 20] = [
     include_str!("../demo/start-payg.yaml"),
     include_str!("../demo/data-m.yaml"),
+    include_str!("../demo/all-in.yaml"),
+    include_str!("../demo/happy-hour.yaml"),
+    include_str!("../demo/family.yaml"),
     include_str!("../demo/flat-30.yaml"),
+    include_str!("../demo/corporate.yaml"),
+    include_str!("../demo/iot.yaml"),
+    include_str!("../demo/mvno.yaml"),
+    include_str!("../demo/offer-start.yaml"),
+    include_str!("../demo/offer-data-m.yaml"),
+    include_str!("../demo/offer-all-in-20.yaml"),
+    include_str!("../demo/offer-social-pass.yaml"),
+    include_str!("../demo/offer-happy-hour.yaml"),
+    include_str!("../demo/offer-roam-world-day.yaml"),
+    include_str!("../demo/offer-family-40.yaml"),
+    include_str!("../demo/offer-flat-30.yaml"),
+    include_str!("../demo/offer-corporate.yaml"),
+    include_str!("../demo/offer-iot-pool.yaml"),
+    include_str!("../demo/offer-mvno.yaml"),
 ];
+
+/// The number of the first [`holder`].
+pub const HOLDERS_FROM: u64 = 900_000_001;
+
+/// Someone who holds offers: account (if it is theirs), offers, money, credit limit, tariff.
+struct Holder {
+    account: u64,
+    offers: &'static [&'static str],
+    money: i64,
+    credit: i64,
+    tariff: &'static str,
+}
+
+const fn holder(
+    account: u64,
+    offers: &'static [&'static str],
+    money: i64,
+    credit: i64,
+    tariff: &'static str,
+) -> Holder {
+    Holder { account, offers, money, credit, tariff }
+}
+
+/// One for each offer, and behind them the other lines of the family and the other cards of the pool.
+const HOLDERS: [Holder; 15] = [
+    holder(1, &["start"], 20, 0, "start-payg"),
+    holder(2, &["data-m"], 20, 0, "data-m"),
+    holder(3, &["all-in-20"], 30, 0, "all-in"),
+    holder(4, &["data-m", "social-pass"], 20, 0, "data-m"),
+    holder(5, &["happy-hour"], 20, 0, "happy-hour"),
+    holder(6, &["start", "roam-world-day"], 50, 0, "start-payg"),
+    holder(7, &["family-40"], 0, 200, "family"),
+    holder(8, &["flat-30"], 0, 80, "flat-30"),
+    holder(9, &["corporate"], 15, 0, "corporate"),
+    holder(10, &["iot-pool"], 0, 100, "iot"),
+    holder(11, &["mvno"], 20, 0, "mvno"),
+    holder(7, &[], 0, 0, "family"),
+    holder(7, &[], 0, 0, "family"),
+    holder(10, &[], 0, 0, "iot"),
+    holder(10, &[], 0, 0, "iot"),
+];
+
+/// Everybody who holds offers, members before those whose offers are for each of them; with the account where it is theirs.
+pub fn holders() -> impl Iterator<Item = (Option<Account>, SubscriberRecord)> {
+    let all = || HOLDERS.iter().zip(HOLDERS_FROM..);
+    let members = all().filter(|(it, _)| it.offers.is_empty());
+    members.chain(all().filter(|(it, _)| !it.offers.is_empty())).filter_map(|(it, number)| {
+        let account = HOLDERS_FROM.checked_add(it.account)?.checked_sub(1)?;
+        let record = record(number, account, it.tariff, it.offers)?;
+        Some(((account == number).then(|| it.account(account)), record))
+    })
+}
+
+impl Holder {
+    fn account(&self, number: u64) -> Account {
+        let limit = Money::from_micros(self.credit * MICROS);
+        let credit = (self.credit > 0).then_some(Credit { limit, spent: Money::ZERO, reserved: Money::ZERO });
+        let buckets = if self.money > 0 { vec![money(self.money * MICROS)] } else { Vec::new() };
+        let pounds = Currency::parse("GBP").filter(|_| self.tariff == "mvno");
+        Account { currency: pounds.unwrap_or(Currency::EUR), ..account(number, buckets, credit) }
+    }
+}
+
+fn money(micros: i64) -> Bucket {
+    Bucket {
+        id: BucketId::new("main"),
+        holding: Holding::Money,
+        origin: Origin::Paid,
+        balance: micros,
+        reserved: 0,
+        priority: 100,
+        valid_from: Timestamp::default(),
+        valid_to: Timestamp::NEVER,
+        scope: None,
+        terms: None,
+    }
+}
+
+fn account(number: u64, buckets: Vec<Bucket>, credit: Option<Credit>) -> Account {
+    Account {
+        id: AccountId::new(number),
+        group: GroupId::new(number),
+        tenant: TenantId::default(),
+        currency: Currency::EUR,
+        state: AccountState::Active,
+        credit,
+        debt: Money::ZERO,
+        buckets,
+        totals: Vec::new(),
+        contract: None,
+        cdrs: CdrTrail::default(),
+    }
+}
+
+fn record(number: u64, account: u64, tariff: &str, offers: &[&str]) -> Option<SubscriberRecord> {
+    let identifiers = [format!("imsi-{}", imsi(number)), format!("msisdn-{}", msisdn(number))];
+    let identifiers = identifiers.iter().map(|text| text.parse()).collect::<Result<Vec<Identifier>, String>>().ok()?;
+    let subscriber = Subscriber {
+        id: SubscriberId::new(number),
+        tenant: TenantId::default(),
+        account: AccountId::new(account),
+        group: GroupId::new(account),
+        tariff: TariffName::new(tariff),
+        state: AccountState::Active,
+        counters: Counters::default(),
+    };
+    Some(SubscriberRecord { subscriber, identifiers, offers: offers.iter().map(|name| OfferName::new(name)).collect() })
+}
 
 /// The IMSI of demo subscriber `number`.
 pub fn imsi(number: u64) -> String {
@@ -29,18 +155,6 @@ pub fn msisdn(number: u64) -> String {
 /// Demo subscriber `number` (from 1) and its account: four in ten pay as they go, four have a data bucket, two are
 /// postpaid; three in a hundred have nothing left.
 pub fn subscriber(number: u64) -> Option<(Account, SubscriberRecord)> {
-    let money = |micros: i64| Bucket {
-        id: BucketId::new("main"),
-        holding: Holding::Money,
-        origin: Origin::Paid,
-        balance: micros,
-        reserved: 0,
-        priority: 100,
-        valid_from: Timestamp::default(),
-        valid_to: Timestamp::NEVER,
-        scope: None,
-        terms: None,
-    };
     let units = |id: &str, unit: Unit, balance: i64| Bucket {
         id: BucketId::new(id),
         holding: Holding::Units(unit),
@@ -60,29 +174,5 @@ pub fn subscriber(number: u64) -> Option<(Account, SubscriberRecord)> {
             ("flat-30", vec![units("data-30g", Unit::Octet, 30 << 30)], Some(credit))
         }
     };
-    let account = Account {
-        id: AccountId::new(number),
-        group: GroupId::new(number),
-        tenant: TenantId::default(),
-        currency: Currency::EUR,
-        state: AccountState::Active,
-        credit,
-        debt: Money::ZERO,
-        buckets,
-        totals: Vec::new(),
-        contract: None,
-        cdrs: CdrTrail::default(),
-    };
-    let identifiers = [format!("imsi-{}", imsi(number)), format!("msisdn-{}", msisdn(number))];
-    let identifiers = identifiers.iter().map(|text| text.parse()).collect::<Result<Vec<Identifier>, String>>().ok()?;
-    let subscriber = Subscriber {
-        id: SubscriberId::new(number),
-        tenant: TenantId::default(),
-        account: account.id,
-        group: account.group,
-        tariff: TariffName::new(tariff),
-        state: AccountState::Active,
-        counters: Counters::default(),
-    };
-    Some((account, SubscriberRecord { subscriber, identifiers, offers: Vec::new() }))
+    Some((account(number, buckets, credit), record(number, number, tariff, &[])?))
 }

@@ -59,7 +59,8 @@ pub fn has_demo(loaded: &Loaded, subscribers: u64) -> Result<bool, OpenError> {
                 shard.subscriber(id).is_some_and(|there| is_same(there, &record.subscriber))
             })
     };
-    Ok((1..=subscribers).filter_map(demo::subscriber).all(|(_, record)| is_there(&record)))
+    let ruled = (1..=subscribers).filter_map(demo::subscriber).map(|(_, record)| record);
+    Ok(ruled.chain(demo::holders().map(|(_, record)| record)).all(|record| is_there(&record)))
 }
 
 /// Whether it is what the record says. What it has used is not the record's to say.
@@ -322,6 +323,12 @@ impl Filling {
         for source in demo::CATALOGUE {
             let document = crate::catalogue::parse(source).map_err(because("demo catalogue"))?;
             self.document(&DocumentRecord { document, source: source.into() })?;
+        }
+        for (account, _) in demo::holders() {
+            account.map_or(Ok(()), |account| self.account(account))?;
+        }
+        for (_, record) in demo::holders() {
+            self.subscriber(record)?;
         }
         for number in 1..=subscribers {
             if let Some((account, subscriber)) = demo::subscriber(number) {
