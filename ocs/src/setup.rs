@@ -69,6 +69,13 @@ fn is_same(there: &Subscriber, record: &Subscriber) -> bool {
     *there == Subscriber { counters, ..record.clone() }
 }
 
+/// Whether an account has held one of a record's offers: it does, or it has held as many as the record has, some of which
+/// ended. An import that is run again a year later buys nothing a second time.
+fn has_had(account: &Account, offer: &OfferName, offers: &[OfferName], subscriber: SubscriberId) -> bool {
+    let held = account.contract.as_ref().map_or(0, |contract| contract.last_number);
+    account.has_bought(offer, subscriber) || usize::try_from(held).is_ok_and(|held| held >= offers.len())
+}
+
 /// What is in a data folder, asked before anything is written to it. Every answer is for people.
 #[derive(Clone, Copy, Debug)]
 pub struct There<'a> {
@@ -174,12 +181,11 @@ impl<'a> There<'a> {
                 there.account, there.group, there.tenant, subscriber.account
             ));
         }
-        let holds = |offer: &OfferName| {
-            self.shards.with(group, |shard| {
-                shard.account(subscriber.account).is_some_and(|account| account.has_bought(offer, id))
-            })
-        };
-        Ok(points && is_same(&there, subscriber) && offers.iter().all(holds))
+        let bought = self.shards.with(group, |shard| {
+            let account = shard.account(subscriber.account);
+            offers.iter().all(|offer| account.is_some_and(|account| has_had(account, offer, offers, id)))
+        });
+        Ok(points && is_same(&there, subscriber) && bought)
     }
 }
 
@@ -282,18 +288,19 @@ impl Filling {
                 charging.directory.point(tenant, identifier, (owner.subscriber, owner.group));
             }
         }
-        for offer in offers {
-            self.buy(owner, account, &offer)?;
+        for offer in &offers {
+            self.buy(owner, account, offer, &offers)?;
         }
         self.written.subscribers += 1;
         Ok(())
     }
 
-    /// Buys an offer for a subscriber that never had it.
-    fn buy(&self, owner: Owner, account: AccountId, offer: &OfferName) -> Result<(), OpenError> {
+    /// Buys one of the offers of a record for a subscriber that never had it.
+    fn buy(&self, owner: Owner, account: AccountId, offer: &OfferName, offers: &[OfferName]) -> Result<(), OpenError> {
         let charging = &self.running.charging;
         let (id, group) = (owner.subscriber, owner.group);
-        let bought = |shard: &mut Shard| shard.account(account).is_some_and(|account| account.has_bought(offer, id));
+        let bought =
+            |shard: &mut Shard| shard.account(account).is_some_and(|account| has_had(account, offer, offers, id));
         if charging.shards.with(group, bought) {
             return Ok(());
         }
@@ -324,12 +331,6 @@ impl Filling {
             let document = crate::catalogue::parse(source).map_err(because("demo catalogue"))?;
             self.document(&DocumentRecord { document, source: source.into() })?;
         }
-        for (account, _) in demo::holders() {
-            account.map_or(Ok(()), |account| self.account(account))?;
-        }
-        for (_, record) in demo::holders() {
-            self.subscriber(record)?;
-        }
         for number in 1..=subscribers {
             if let Some((account, subscriber)) = demo::subscriber(number) {
                 self.account(account)?;
@@ -338,6 +339,17 @@ impl Filling {
             progress(number);
         }
         Ok(())
+    }
+
+    /// Makes those who hold the demo catalogue's offers, and buys them.
+    ///
+    /// # Errors
+    /// When they cannot be written.
+    pub fn demo_holders(&mut self) -> Result<(), OpenError> {
+        for (account, _) in demo::holders() {
+            account.map_or(Ok(()), |account| self.account(account))?;
+        }
+        demo::holders().try_for_each(|(_, record)| self.subscriber(record))
     }
 
     fn wait_for_room(&self) {

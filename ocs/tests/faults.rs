@@ -686,7 +686,7 @@ impl Client {
         let version = u32::try_from(self.serial()).unwrap();
         let name = format!("campaign-{}", self.number);
         let source = demo::CATALOGUE[0].replace("tariff: start-payg", &format!("tariff: {name}"));
-        let mut source = source.replace("version: 1\n", &format!("version: {version}\n"));
+        let mut source = source.replace("version: 2\n", &format!("version: {version}\n"));
         for _ in 0..self.random.below(1500) {
             source.push_str(&format!("# {:016x}{:016x}\n", self.random.next(), self.random.next()));
         }

@@ -78,5 +78,5 @@ fn the_documented_examples_are_imported_shown_and_charged_by_a_clock_that_never_
     assert!(kept.contains("\"balance\": \"15.00\""), "{kept}");
     server.ask_to_stop();
     server.stopped();
-    assert_eq!(server.audit()["accounts"], 3);
+    assert_eq!(server.audit()["accounts"], 14);
 }

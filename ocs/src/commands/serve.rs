@@ -76,6 +76,7 @@ pub(super) fn dev(options: &cli::Dev) -> Result<ExitCode, OpenError> {
         // Over what is there is harmless: it is left alone.
         let mut filling = Filling::over(&config, loaded, Arc::new(Clock::real()))?;
         filling.demo(options.subscribers, |_| {})?;
+        filling.demo_holders()?;
         let written = filling.finish();
         tracing::info!(folder = %options.data.display(), written.subscribers, written.tariffs, "made demo data");
         loaded = load(&config, &clock)?;

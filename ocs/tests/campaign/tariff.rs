@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// A rating group that costs nothing for those that pay by volume.
+/// A rating group that costs nothing.
 pub(crate) const FREE_GROUP: u32 = 100;
 
 /// One message of `start-payg` and `data-m` costs 0.09, of `flat-30` 0.05.
@@ -36,10 +36,6 @@ pub(crate) fn session_micros(subscriber: u64, used: &BTreeMap<u32, u64>) -> i64 
 
 /// What such a session takes from the subscriber's data bucket.
 pub(crate) fn session_octets(subscriber: u64, used: &BTreeMap<u32, u64>) -> i64 {
-    let counted = used.iter().filter(|(group, _)| match subscriber % 10 {
-        0..=3 => false,
-        4..=7 => **group != FREE_GROUP,
-        _ => true,
-    });
+    let counted = used.iter().filter(|(group, _)| !pays_as_it_goes(subscriber) && **group != FREE_GROUP);
     counted.map(|(_, octets)| i64::try_from(*octets).unwrap()).sum()
 }
