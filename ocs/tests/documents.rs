@@ -1,28 +1,35 @@
-//! Tariff documents as anybody might write them: damaged in every way, they are read or refused with reasons, and what is
+//! Tariff and offer documents as anybody might write them: damaged in every way, they are read or refused with reasons, and what is
 //! read can be charged by. Nothing panics, hangs or overflows.
 
 #![cfg(test)]
 
-use ocs::catalogue::{self, CatalogueError};
+use ocs::catalogue::{self, CatalogueError, Document};
 use proptest::prelude::*;
+use rating_engine::account::Origin;
 use rating_engine::calendar::{WindowAt, WindowId};
 use rating_engine::context::Plmn;
 use rating_engine::ids::{RatingGroup, ServiceId};
+use rating_engine::money::Money;
 use rating_engine::selector::Subject;
 use rating_engine::tariff::{Service, ServiceKey};
 use rating_engine::time::Timestamp;
 use rating_engine::zones::Dialled;
 
-const DOCUMENTS: [&str; 5] = [
+const DOCUMENTS: [&str; 10] = [
     include_str!("../../docs/examples/tariff.yaml"),
     include_str!("../../docs/examples/nights-and-roaming.yaml"),
     include_str!("../demo/start-payg.yaml"),
     include_str!("../demo/data-m.yaml"),
     include_str!("../demo/flat-30.yaml"),
+    include_str!("../demo/happy-hour.yaml"),
+    include_str!("../../docs/examples/offer.yaml"),
+    include_str!("../demo/offer-all-in-20.yaml"),
+    include_str!("../demo/offer-family-40.yaml"),
+    include_str!("../demo/offer-iot-pool.yaml"),
 ];
 
 /// What stands in documents, and what should not.
-const WORDS: [&str; 24] = [
+const WORDS: [&str; 28] = [
     "18446744073709551615",
     "-1",
     "0",
@@ -46,6 +53,10 @@ const WORDS: [&str; 24] = [
     "~",
     "\"\"",
     "&a *a",
+    "P1M",
+    "PT876000H",
+    "P1200M36600D",
+    "9223372036854.775807",
     "Europe/Berlin",
 ];
 
@@ -134,14 +145,28 @@ proptest! {
         quantity in any::<u64>(),
     ) {
         let text = damaged(document, &damages);
-        match catalogue::parse_tariff(&text) {
+        match catalogue::parse(&text) {
             Err(CatalogueError::Syntax { reason, .. }) => prop_assert!(!reason.is_empty()),
             Err(CatalogueError::Problems(problems)) => {
                 prop_assert!(!problems.is_empty());
                 prop_assert!(problems.iter().all(|problem| !problem.path.is_empty() && !problem.reason.is_empty()));
             }
-            Ok(tariff) => {
-                let again = catalogue::parse_tariff(&text).unwrap();
+            Ok(Document::Offer(offer)) => {
+                let again = catalogue::parse(&text).unwrap();
+                prop_assert_eq!(again.content_hash(), offer.content_hash());
+                let paid = offer.allowances().any(|(allowance, _)| allowance.origin == Origin::Paid);
+                let costs = offer.allowances().fold(Money::ZERO, |sum, (_, cost)| sum.saturating_add(cost));
+                prop_assert_eq!(costs, if paid { offer.fee() } else { Money::ZERO });
+                let _ = offer.fee_for(quantity);
+                let _ = offer.pool().map(|pool| pool.overage(quantity, quantity / 3));
+                if let Some(period) = offer.period() {
+                    let start = Timestamp::from_millis(instant);
+                    let _ = period.after(start, 1, offer.zone());
+                    let _ = period.after(start, i64::MIN, offer.zone());
+                }
+            }
+            Ok(Document::Tariff(tariff)) => {
+                let again = catalogue::parse(&text).unwrap();
                 prop_assert_eq!(again.content_hash(), tariff.content_hash());
                 let WindowAt { window, until } = tariff.window_at(Timestamp::from_millis(instant));
                 prop_assert!(until > Timestamp::from_millis(instant) || instant == i64::MAX);
@@ -175,6 +200,6 @@ proptest! {
 #[test]
 fn whole_documents_are_read() {
     for document in 0..DOCUMENTS.len() {
-        catalogue::parse_tariff(&damaged(document, &[])).unwrap();
+        catalogue::parse(&damaged(document, &[])).unwrap();
     }
 }
