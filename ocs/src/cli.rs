@@ -152,6 +152,9 @@ pub enum Tariff {
         after_help = "Nothing is changed anywhere. Exit code 0: it would be charged; 1: it would be refused.\n\nExamples:\n  ocs tariff explain --catalogue docs/examples/nights-and-roaming.yaml --service voice --to +4930123456 \\\n      --used '5 min' --at 2027-01-13T20:58:00Z --balance 10.00\n  ocs tariff explain --data ocs-data --who msisdn-4917000000001 --service data --rating-group 10 --used '3 MiB'\n  ocs tariff explain --data ocs-data --who 42 --catalogue draft.yaml --service sms --used 1 -o json"
     )]
     Explain(Box<TariffExplain>),
+    /// Print the JSON Schema of tariff and offer documents, for editors.
+    #[command(after_help = "Example:\n  ocs tariff schema > catalogue.schema.json")]
+    Schema,
 }
 
 /// `ocs tariff explain`.

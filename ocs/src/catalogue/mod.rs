@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use rating_engine::offer::OfferVersion;
 use rating_engine::tariff::{FinanceCodes, Problem, TariffVersion};
+use schemars::JsonSchema;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -131,9 +132,23 @@ fn read<T: for<'a> Deserialize<'a>>(text: &str) -> Result<T, CatalogueError> {
     })
 }
 
+/// The JSON Schema of catalogue documents: what editors complete and check by. What a reference names, and whether a text is a
+/// rate, only [`parse`] knows.
+pub fn schema() -> serde_json::Value {
+    #[derive(JsonSchema)]
+    #[schemars(untagged, rename = "Catalogue document")]
+    #[expect(dead_code, reason = "only its schema is of use")]
+    enum Any {
+        Tariff(tariff::Document),
+        Offer(offer::Document),
+    }
+    schemars::schema_for!(Any).to_value()
+}
+
 /// Codes for finance, as a document has them.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Finance")]
 struct RawFinance {
     tax_category: String,
     tax_included: bool,
@@ -201,6 +216,20 @@ mod tests {
             }
         }
         assert_eq!(seen, 3);
+    }
+
+    /// Editors read it: it says what this release reads. Written by `ocs tariff schema > docs/catalogue.schema.json`.
+    #[test]
+    fn the_published_schema_is_that_of_the_documents() {
+        let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/catalogue.schema.json");
+        let published: serde_json::Value = serde_json::from_str(&std::fs::read_to_string(file).unwrap()).unwrap();
+        assert_eq!(published, schema());
+        for (kind, member) in
+            [("Tariff", "prices"), ("Offer", "allowances"), ("Price", "rate"), ("Allowance", "amount")]
+        {
+            assert!(published["$defs"][kind]["properties"][member].is_object(), "{kind}.{member}");
+            assert_eq!(published["$defs"][kind]["additionalProperties"], false, "{kind}");
+        }
     }
 
     const OFFER: &str = include_str!("../../../docs/examples/offer.yaml");

@@ -11,35 +11,50 @@ use rating_engine::offer::{Allowance, OfferDraft, OfferVersion, Pool, Rollover};
 use rating_engine::period::Period;
 use rating_engine::tariff::Service;
 use rating_engine::units::Unit;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::text::{parse_quantity, parse_rate};
 use super::{CatalogueError, Check, RawFinance, canonical, check_name};
 
-/// An offer document as written.
-#[derive(Debug, Deserialize)]
+/// A version of an offer.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Document {
+#[schemars(rename = "Offer")]
+pub(super) struct Document {
+    /// The offer's name: letters, digits, '-', '_', '.'.
     offer: String,
+    /// The version's number; a version never changes.
     version: u32,
+    /// ISO 4217 letters: of the accounts that may hold it.
     currency: String,
+    /// IANA name of the zone whose wall clock counts; left out: UTC.
     time_zone: Option<String>,
+    /// The tariff that its holder is charged by.
     tariff: Option<String>,
+    /// Once, at the purchase.
     setup_fee: Option<String>,
+    /// At the purchase and at every renewal, in advance.
     fee: Option<String>,
+    /// Whether the fee is for each subscriber of the account.
     #[serde(default)]
     per_member: bool,
+    /// What the account's subscribers use together.
     pool: Option<RawPool>,
+    /// How long a cycle is: P1M, P28D, PT24H; left out: it never ends.
     period: Option<String>,
+    /// Whether another cycle follows; left out: yes, where there is a period.
     renews: Option<bool>,
+    /// Buckets that every cycle opens.
     #[serde(default)]
     allowances: Vec<RawAllowance>,
     #[serde(default)]
     finance: RawFinance,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Allowance")]
 struct RawAllowance {
     id: String,
     unit: String,
@@ -60,8 +75,9 @@ struct RawAllowance {
     member_cap: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Pool")]
 struct RawPool {
     counter: String,
     unit: String,
@@ -69,8 +85,9 @@ struct RawPool {
     overage: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Rollover")]
 struct RawRollover {
     cap: String,
     cycles: Option<u8>,

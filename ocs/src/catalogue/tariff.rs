@@ -16,6 +16,7 @@ use rating_engine::tariff::{
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, Unit};
 use rating_engine::zones::Zones;
+use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::canonical::{self, Named};
@@ -25,38 +26,53 @@ use super::text::{
 };
 use super::{CatalogueError, Check, RawFinance};
 
-/// A tariff document as written.
-#[derive(Debug, Deserialize)]
+/// A version of a tariff.
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-struct Document {
+#[schemars(rename = "Tariff")]
+pub(super) struct Document {
+    /// The tariff's name: letters, digits, '-', '_', '.'.
     tariff: String,
+    /// The version's number; a version never changes.
     version: u32,
+    /// First instant in force: 2027-01-01, or 2027-01-01T00:00:00Z; left out: always.
     valid_from: Option<String>,
+    /// IANA name of the zone whose wall clock counts; left out: UTC.
     time_zone: Option<String>,
+    /// What happens to open sessions when a later version comes into force: split or session_start.
     policy: Option<String>,
+    /// ISO 4217 letters.
     currency: String,
+    /// Decimals 0 to 6, mode half_up, half_even, up or down, scope line, event or bill.
     #[serde(default)]
     rounding: RawRounding,
+    /// Zones: names with prefixes of numbers; the longest wins.
     #[serde(default)]
     zones: BTreeMap<String, Vec<String>>,
+    /// Lists of networks: names with countries (MCC) and networks (MCC-MNC).
     #[serde(default)]
     networks: BTreeMap<String, Vec<String>>,
+    /// Windows of local time.
     calendar: Option<RawCalendar>,
+    /// Exchange rates, by id, for prices in other currencies.
     #[serde(default)]
     exchange: BTreeMap<String, RawExchange>,
+    /// Prices; of those that match the most specific wins.
     prices: Vec<RawPrice>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Exchange")]
 struct RawExchange {
     from: String,
     decimals: Option<u8>,
     rates: BTreeMap<String, String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Calendar")]
 struct RawCalendar {
     default: Option<String>,
     holiday_as: Option<String>,
@@ -65,15 +81,17 @@ struct RawCalendar {
     windows: Vec<RawWindow>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Window")]
 struct RawWindow {
     name: String,
     spans: Vec<RawSpan>,
 }
 
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Span")]
 struct RawSpan {
     days: Vec<String>,
     month_days: Vec<u8>,
@@ -82,8 +100,9 @@ struct RawSpan {
     to: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Rounding")]
 struct RawRounding {
     decimals: u8,
     mode: String,
@@ -96,14 +115,19 @@ impl Default for RawRounding {
     }
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Price")]
 struct RawPrice {
+    /// Unique in the version.
     id: String,
+    /// data, voice, sms, mms or other-N.
     service: Option<String>,
     rating_group: Option<u32>,
     service_id: Option<u32>,
+    /// A zone of the number called, or of the caller.
     zone: Option<String>,
+    /// A list of networks that the serving network is in.
     visited: Option<String>,
     #[serde(default)]
     rat: Vec<String>,
@@ -113,11 +137,16 @@ struct RawPrice {
     slice: Vec<String>,
     direction: Option<String>,
     window: Option<String>,
+    /// seconds, total_octets, uplink_octets, downlink_octets or events.
     measure: String,
+    /// So much for so many units: 0.09 / min, 0.02 / MiB, 0.09.
     rate: Option<String>,
     tiers: Option<Vec<RawTier>>,
+    /// session, or cycle: tiers go on over all sessions of a cycle.
     tier_scope: Option<String>,
+    /// The subscriber's counter that tiers of a cycle look at; left out: the price's id.
     counter: Option<String>,
+    /// 60/1 (first/next), or one length: 100 KiB.
     pulse: Option<String>,
     connect_fee: Option<String>,
     #[serde(default)]
@@ -128,8 +157,11 @@ struct RawPrice {
     max_charge: Option<String>,
     #[serde(default)]
     zero_rated: bool,
+    /// The account's counter of what its subscribers use together.
     pool: Option<String>,
+    /// An offer that is bought at first use.
     buys: Option<String>,
+    /// The exchange whose currency its amounts are in.
     exchange: Option<String>,
     grant: Option<RawGrant>,
     #[serde(default)]
@@ -137,23 +169,26 @@ struct RawPrice {
 }
 
 /// What of a price differs in one window.
-#[derive(Debug, Default, Deserialize)]
+#[derive(Debug, Default, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
+#[schemars(rename = "Windowed")]
 struct RawWindowed {
     rate: Option<String>,
     tiers: Option<Vec<RawTier>>,
     connect_fee: Option<String>,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Tier")]
 struct RawTier {
     up_to: Option<String>,
     rate: String,
 }
 
-#[derive(Debug, Deserialize)]
+#[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[schemars(rename = "Grant")]
 struct RawGrant {
     default: Option<String>,
     floor: Option<String>,

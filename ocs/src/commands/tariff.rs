@@ -12,6 +12,10 @@ pub(super) fn run(command: &Tariff) -> Result<ExitCode, OpenError> {
     match command {
         Tariff::Check(options) => check(options),
         Tariff::Explain(options) => super::explain::what_if(options),
+        Tariff::Schema => {
+            super::print_json(&catalogue::schema());
+            Ok(ExitCode::SUCCESS)
+        }
     }
 }
 
