@@ -1,5 +1,6 @@
 //! Filling a data folder: imports and demo data, through the same log as everything else.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,9 @@ use rating_engine::ids::{
     AccountId, GroupId, IdempotencyKey, Identifier, Lsn, OfferName, SubscriberId, TariffName, TenantId,
 };
 use rating_engine::offer::OfferVersion;
-use rating_engine::shard::Shard;
+use rating_engine::shard::{Image, Limits, Shard};
 use rating_engine::shards::Shards;
+use rating_engine::time::Timestamp;
 
 use crate::catalogue::Document;
 use crate::clock::Clock;
@@ -69,6 +71,39 @@ fn is_same(there: &Subscriber, record: &Subscriber) -> bool {
     *there == Subscriber { counters, ..record.clone() }
 }
 
+fn buying(account: AccountId, subscriber: SubscriberId, offer: &OfferName) -> Mutation {
+    Mutation::Buy {
+        account,
+        subscriber,
+        offer: offer.clone(),
+        version: None,
+        key: IdempotencyKey::new(&format!("import {subscriber} {offer}")),
+        digest: 0,
+        reason: "import".into(),
+    }
+}
+
+fn why_untaken(refusal: &Refusal) -> String {
+    match refusal {
+        Refusal::CreditLimitReached => {
+            "its account cannot pay the fee; give it more money, or leave the offer out".to_owned()
+        }
+        Refusal::Invalid(reason) => (*reason).to_owned(),
+        Refusal::UnknownSubscriber
+        | Refusal::IdentifiersDisagree
+        | Refusal::UnknownSession
+        | Refusal::ServiceDenied
+        | Refusal::Rejected
+        | Refusal::RatingFailed
+        | Refusal::KeyReused
+        | Refusal::AnswerGone
+        | Refusal::NothingToRefund
+        | Refusal::RefundBeyondCharge
+        | Refusal::TooBusy
+        | Refusal::OutOfRange => format!("{refusal:?}"),
+    }
+}
+
 /// Whether an account has held one of a record's offers: it does, or it has held as many as the record has, some of which
 /// ended. An import that is run again a year later buys nothing a second time.
 fn has_had(account: &Account, offer: &OfferName, offers: &[OfferName], subscriber: SubscriberId) -> bool {
@@ -117,6 +152,52 @@ impl<'a> There<'a> {
         let likely = self.shards.index(likely);
         let mut indices = std::iter::once(likely).chain((0..self.shards.len()).filter(|index| *index != likely));
         indices.find_map(|index| self.shards.with_index(index, |shard| shard.subscriber(id).cloned()).0)
+    }
+
+    /// What would be refused of the offers that subscribers are to get, tried on copies of their accounts: `accounts` that are
+    /// new, or those that are there. One line each.
+    pub fn untaken_offers(
+        these: Option<Self>,
+        documents: &[DocumentRecord],
+        accounts: &[Account],
+        subscribers: &[SubscriberRecord],
+        now: Timestamp,
+    ) -> Vec<String> {
+        let mut tariffs = these.map(|these| these.catalogue.tariffs()).unwrap_or_default();
+        for record in documents {
+            match &record.document {
+                Document::Tariff(version) => tariffs.insert(version.clone()),
+                Document::Offer(version) => tariffs.insert_offer(version.clone()),
+            }
+        }
+        let with_offers = || subscribers.iter().filter(|record| !record.offers.is_empty());
+        let wanted: BTreeSet<AccountId> = with_offers().map(|record| record.subscriber.account).collect();
+        let mut shard = Shard::new(Limits::default());
+        let mut open = |account: &Account| shard.load(Image::Account(account.clone()), Lsn::default());
+        accounts.iter().filter(|account| wanted.contains(&account.id)).for_each(&mut open);
+        for record in with_offers() {
+            let Subscriber { account, group, .. } = record.subscriber;
+            let there = these.and_then(|these| these.shards.with(group, |shard| shard.account(account).cloned()));
+            there.iter().for_each(&mut open);
+        }
+        for record in subscribers.iter().filter(|record| wanted.contains(&record.subscriber.account)) {
+            shard.load(Image::Subscriber(record.subscriber.clone()), Lsn::default());
+        }
+        let mut untaken = Vec::new();
+        for SubscriberRecord { subscriber, offers, .. } in with_offers() {
+            for offer in offers {
+                let account = shard.account(subscriber.account);
+                if account.is_some_and(|account| has_had(account, offer, offers, subscriber.id)) {
+                    continue;
+                }
+                let effects = shard.mutate(&tariffs, buying(subscriber.account, subscriber.id, offer), now);
+                if let MutationOutcome::Refused(refusal) = &*effects.outcome {
+                    let why = why_untaken(refusal);
+                    untaken.push(format!("subscriber {}: offer {offer} cannot be bought: {why}", subscriber.id));
+                }
+            }
+        }
+        untaken
     }
 
     /// Whether a version of a tariff or offer is there already.
@@ -304,21 +385,12 @@ impl Filling {
         if charging.shards.with(group, bought) {
             return Ok(());
         }
-        let buy = Mutation::Buy {
-            account,
-            subscriber: id,
-            offer: offer.clone(),
-            version: None,
-            key: IdempotencyKey::new(&format!("import {id} {offer}")),
-            digest: 0,
-            reason: "import".into(),
-        };
-        match &*charging.mutate(group, buy, self.clock.now()).outcome {
+        match &*charging.mutate(group, buying(account, id, offer), self.clock.now()).outcome {
             MutationOutcome::Done { .. } => Ok(()),
-            MutationOutcome::Refused(Refusal::CreditLimitReached) => Err(OpenError(format!(
-                "subscriber {id}: account {account} cannot pay the fee of offer {offer}; pay into it or leave the offer out"
-            ))),
-            MutationOutcome::Refused(refusal) => Err(OpenError(format!("subscriber {id}, offer {offer}: {refusal:?}"))),
+            MutationOutcome::Refused(refusal) => {
+                let why = why_untaken(refusal);
+                Err(OpenError(format!("subscriber {id}: offer {offer} cannot be bought: {why}")))
+            }
         }
     }
 

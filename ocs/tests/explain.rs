@@ -140,6 +140,24 @@ fn accounts_and_cdrs_of_a_folder_are_explained() {
     let none = ocs(&["cdr", "explain", "4", "--data", data.to_str().unwrap()], &[]);
     assert!(String::from_utf8_lossy(&none.stderr).contains("there is no CDR 4"));
 
+    // Nothing of an import with an offer that cannot be paid is written.
+    let line = r#"{"subscriber":5003,"account":1003,"offers":["example-data"],"identifiers":["msisdn-491709"]}"#;
+    std::fs::write(&subscribers, line).unwrap();
+    let accounts = folder.path().join("accounts.jsonl");
+    let account = r#"{"account":1003,"currency":"EUR","buckets":[{"id":"main","unit":"EUR","amount":"8.98"}]}"#;
+    std::fs::write(&accounts, account).unwrap();
+    let mut poor = Command::new(PROGRAM);
+    poor.args(["import", "--data"]).arg(&data).arg("--accounts").arg(&accounts).arg("--subscribers").arg(&subscribers);
+    let refused = poor.output().unwrap();
+    let error = String::from_utf8_lossy(&refused.stderr);
+    assert!(error.contains("subscriber 5003: offer example-data cannot be bought: its account cannot pay"), "{error}");
+    assert!(
+        ocs(&["tariff", "explain", "--used", "1", "--who", "5003", "--data", data.to_str().unwrap()], &[])
+            .status
+            .code()
+            == Some(2)
+    );
+
     let audited = said(&ocs(&["audit", "--data", data.to_str().unwrap()], &[]));
     assert!(audited.contains("fees of offers   8.99 EUR") && audited.contains("everything adds up"), "{audited}");
 }

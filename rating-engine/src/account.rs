@@ -635,8 +635,10 @@ impl Account {
         for (id, amount) in &given_back.buckets {
             if let Some(bucket) = self.bucket_mut(id) {
                 let amount = bucket.available().max(0).min(*amount);
-                bucket.reserved = bucket.reserved.saturating_add(amount);
-                reservation.buckets.push((id.clone(), amount));
+                if amount > 0 {
+                    bucket.reserved = bucket.reserved.saturating_add(amount);
+                    reservation.buckets.push((id.clone(), amount));
+                }
             }
         }
         if let Some(credit) = &mut self.credit {

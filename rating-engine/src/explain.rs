@@ -285,7 +285,7 @@ impl fmt::Display for Explanation {
         if let Some(subscriber) = self.subscriber {
             write!(f, ", subscriber {subscriber}")?;
         }
-        if usage_end > usage_start && *usage_end != Timestamp::NEVER {
+        if usage_end > usage_start {
             write!(f, ", from {usage_start} to {usage_end}")?;
         } else {
             write!(f, ", at {usage_start}")?;

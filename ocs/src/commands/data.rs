@@ -14,6 +14,9 @@ use crate::import;
 use crate::setup::{Filling, There};
 use crate::store::{self, OpenError, because};
 
+/// Offers that could not be bought, shown before giving up.
+const REFUSALS_SHOWN_MAX: usize = 20;
+
 fn bar(length: u64, what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(length);
     let style = ProgressStyle::with_template("{msg} {pos}/{len} {wide_bar} {per_sec} {eta}");
@@ -69,6 +72,15 @@ pub(super) fn import(options: &cli::Import) -> Result<ExitCode, OpenError> {
         |subscriber| known.map_or(Ok(()), |known| known.has_subscriber(subscriber).map(drop)),
     )
     .map_err(plain)?;
+    let untaken = There::untaken_offers(known, &documents, &accounts, &subscribers, clock.now());
+    if !untaken.is_empty() {
+        let more = untaken.len().saturating_sub(REFUSALS_SHOWN_MAX);
+        let mut text = untaken.into_iter().take(REFUSALS_SHOWN_MAX).collect::<Vec<_>>().join("\n");
+        if more > 0 {
+            text.push_str(&format!("\n… and {more} more"));
+        }
+        return Err(OpenError(format!("{text}\nnothing was imported")));
+    }
     if options.dry_run {
         println!(
             "good: {} catalogue documents, {} accounts, {} subscribers",

@@ -350,7 +350,7 @@ fn as_json(explanation: &Explanation) -> Value {
         "account": account.get(),
         "subscriber": subscriber.map(SubscriberId::get),
         "usage_start": usage_start.to_string(),
-        "usage_end": (*usage_end != Timestamp::NEVER).then(|| usage_end.to_string()),
+        "usage_end": usage_end.to_string(),
         "amount": explanation.amount.to_string(),
         "currency": explanation.currency.letters(),
         "offer": offer.as_ref().map(|(name, version, subscription, cycle)| {

@@ -278,7 +278,7 @@ fn take_fee(
         amount: fee,
         movements,
         offer: Some(cycle_of(offer, subscription)),
-        usage_end: subscription.cycle_end,
+        usage_end: end_of(subscription),
         ..occasion.cdr(kind, account, Some(subscription.subscriber))
     });
     Ok(())
@@ -306,7 +306,7 @@ fn open_allowances(
             amount: Money::ZERO.saturating_sub(Money::from_micros(money)),
             movements,
             offer: Some(cycle_of(offer, subscription)),
-            usage_end: subscription.cycle_end,
+            usage_end: end_of(subscription),
             ..occasion.cdr(CdrKind::Allowance, account, Some(subscription.subscriber))
         });
     }
@@ -336,6 +336,12 @@ fn bucket_of(allowance: &Allowance, cost: Money, offer: &OfferVersion, subscript
         scope: allowance.scope.clone(),
         terms: Some(Box::new(terms)),
     }
+}
+
+/// When its cycle ends; where it never does there is nothing to say.
+fn end_of(subscription: &Subscription) -> Timestamp {
+    let Subscription { cycle_start, cycle_end, .. } = *subscription;
+    if cycle_end == Timestamp::NEVER { cycle_start } else { cycle_end }
 }
 
 fn cycle_of(offer: &Arc<OfferVersion>, subscription: &Subscription) -> OfferCycle {
