@@ -118,13 +118,13 @@ run fuzz store-fuzz "frames, segments, CDR blocks and whole files, mutated" \
 run told faults "the whole system over a failing disk, checked request by request" CAMPAIGN_CASES=200
 run told crash "kill -9 under Gy load over TCP, audited against what clients were told" CAMPAIGN_KILLS=50
 run told repeats "requests sent twice in every way, against the tariff computed a second way" CAMPAIGN_REQUESTS=6000
-run cases laws "laws of the rating engine: the books balance, replay rebuilds, repeats change nothing" 500 20000 \
+run cases laws "laws of the rating engine: the books balance, replay rebuilds, repeats change nothing" 2000 100000 \
     -p rating-engine --test laws
-run cases model "the rating engine against a second, naive one" 500 50000 -p rating-engine --test model
+run cases model "the rating engine against a second, naive one" 2000 100000 -p rating-engine --test model
 run cases gy "Gy as clients write it and as anybody might, against its laws" 500 50000 -p diameter --test gy_laws
-run cases tariffs "prices, windows and calls against a naive search and a naive clock" 500 100000 \
+run cases tariffs "prices, windows and calls against a naive search and a naive clock" 2000 100000 \
     -p rating-engine --test tariffs
-run cases documents "tariff documents, damaged" 500 50000 -p ocs --test documents
+run cases documents "tariff and offer documents, damaged" 2000 100000 -p ocs --test documents
 run cases store "log and CDR store over a disk that forgets, tears and fails" 50 5000 -p balance-store --test store -- campaign::
 wait
 

@@ -77,15 +77,8 @@ fn units(most: u64) -> impl Strategy<Value = Units> {
     })
 }
 
-/// All measures alike, so that whatever the price counts is there.
 fn plain_units(most: u64) -> impl Strategy<Value = Units> {
-    (0..=most).prop_map(|quantity| Units {
-        seconds: Some(quantity),
-        uplink_octets: Some(quantity),
-        downlink_octets: Some(quantity),
-        events: Some(quantity),
-        ..Units::default()
-    })
+    (0..=most).prop_map(units_of)
 }
 
 fn services(most: u64) -> impl Strategy<Value = Vec<ServiceRequest>> {
@@ -414,6 +407,18 @@ fn nothing_is_left(world: &mut World) -> Result<(), TestCaseError> {
     Ok(())
 }
 
+/// All measures alike, so that whatever the price counts is there.
+fn units_of(quantity: u64) -> Units {
+    let some = Some(quantity);
+    Units { seconds: some, uplink_octets: some, downlink_octets: some, events: some, ..Units::default() }
+}
+
+/// A report of a rating group.
+fn usage(group: u32, quantity: u64) -> Vec<ServiceRequest> {
+    let used = vec![Used { units: units_of(quantity), ..Used::default() }];
+    vec![ServiceRequest { key: rating_group(group), used, ..ServiceRequest::default() }]
+}
+
 fn cases(default: u32) -> ProptestConfig {
     let cases = std::env::var("CAMPAIGN_CASES").ok().and_then(|text| text.parse().ok()).unwrap_or(default);
     ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(cases) }
@@ -480,23 +485,105 @@ proptest! {
                 bucket.balance %= small;
             }
         }
-        let usage = |quantity| {
-            let (seconds, octets) = (Some(quantity), Some(quantity));
-            let units = Units { seconds, uplink_octets: octets, downlink_octets: octets, events: seconds, ..Units::default() };
-            vec![ServiceRequest { key: rating_group(1), used: vec![Used { units, ..Used::default() }], ..ServiceRequest::default() }]
-        };
         let run = |parts: &[u64]| {
             let mut world = World::new(rounding, vec![price.clone()]);
             world.open(1, buckets.clone(), credit);
             let _ = world.apply(command(0, 1, "s", 0, Action::Start(Vec::new())));
             for (number, part) in (1..).zip(parts) {
-                let action = Action::Update(usage(*part));
+                let action = Action::Update(usage(1, *part));
                 let _ = world.apply(command(i64::from(number) * 1000, 1, "s", number, action));
             }
             world.audit().map(|()| (world.account(1).buckets.clone(), world.account(1).credit, world.account(1).debt))
         };
         let whole: u64 = parts.iter().sum();
         prop_assert_eq!(run(&parts), run(&[whole]));
+    }
+
+    /// Whoever uses more never pays less, and has never more left of anything.
+    #[test]
+    fn more_usage_never_costs_less(
+        rounding in roundings(),
+        price in prices(1, 200_000),
+        (mut buckets, credit) in accounts(3_000_000),
+        used in 0u64..300,
+        more in 0u64..300,
+    ) {
+        buckets.iter_mut().for_each(|bucket| bucket.valid_to = Timestamp::NEVER);
+        let price = Price { buys: None, ..price };
+        let run = |quantity| {
+            let mut world = World::new(rounding, vec![price.clone()]);
+            world.open(1, buckets.clone(), credit);
+            let _ = world.apply(command(0, 1, "s", 0, Action::Start(Vec::new())));
+            let _ = world.apply(command(1000, 1, "s", 1, Action::Stop(usage(1, quantity))));
+            let account = world.account(1);
+            let paid = world.cdrs.iter().fold(Money::ZERO, |sum, cdr| sum.saturating_add(cdr.amount));
+            (paid, account.buckets.iter().map(|bucket| bucket.balance).collect::<Vec<_>>())
+        };
+        let (paid, left) = run(used);
+        let (paid_more, less_left) = run(used + more);
+        prop_assert!(paid <= paid_more, "{used} cost {paid}, {} cost {paid_more}", used + more);
+        prop_assert!(left.iter().zip(&less_left).all(|(left, less)| less <= left), "{left:?} {less_left:?}");
+    }
+
+    /// R29: a refund of everything leaves every bucket, the credit line and the debt as they were before the charge.
+    #[test]
+    fn a_refund_restores_everything(
+        rounding in roundings(),
+        prices in (prices(1, 200_000), prices(2, 200_000)),
+        (buckets, credit) in accounts(3_000_000),
+        quantities in (1u64..300, 1u64..300),
+    ) {
+        let plain = |price: Price| Price { buys: None, ..price };
+        let mut world = World::new(rounding, vec![plain(prices.0), plain(prices.1)]);
+        world.open(1, buckets, credit);
+        let before = world.account(1).clone();
+        let wanted = |(group, quantity)| ServiceRequest {
+            requested: Requested::Units(units_of(quantity)),
+            ..ServiceRequest { key: rating_group(group), ..ServiceRequest::default() }
+        };
+        let services = [(1, quantities.0), (2, quantities.1)].map(wanted).to_vec();
+        let charged = world.apply(command(0, 1, "e", 0, Action::Debit(services)));
+        let original = SessionId::new(b"e");
+        let refunded = world.apply(command(1, 1, "r", 1, Action::Refund { original, services: Vec::new() }));
+        if let (Outcome::Answered(_), Outcome::Answered(_)) = (&*charged.outcome, &*refunded.outcome) {
+            let after = world.account(1);
+            let balances = |account: &rating_engine::account::Account| {
+                account.buckets.iter().map(|bucket| bucket.balance).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(balances(after), balances(&before));
+            prop_assert_eq!((after.credit, after.debt), (before.credit, before.debt));
+        }
+        world.audit().map_err(TestCaseError::fail)?;
+    }
+
+    /// Sessions that share nothing but their money cost the same in whatever order they report.
+    #[test]
+    fn the_order_of_independent_sessions_is_no_matter(
+        rounding in roundings(),
+        prices in (prices(1, 200_000), prices(2, 200_000)),
+        parts in vec((any::<bool>(), 0u64..100), 1..12),
+        balance in 0i64..3_000_000,
+    ) {
+        let plain = |price: Price| Price { buys: None, tier_scope: TierScope::Session, ..price };
+        let prices = [plain(prices.0), plain(prices.1)];
+        let run = |parts: &[(bool, u64)]| {
+            let mut world = World::new(rounding, prices.to_vec());
+            world.open(1, vec![bucket("main", Holding::Money, balance)], None);
+            for session in ["a", "b"] {
+                let _ = world.apply(command(0, 1, session, 0, Action::Start(Vec::new())));
+            }
+            let mut numbers = [0u32, 0];
+            for (which, quantity) in parts {
+                let (session, group) = if *which { ("a", 1) } else { ("b", 2) };
+                let number = &mut numbers[usize::from(*which)];
+                *number += 1;
+                let _ = world.apply(command(5000, 1, session, *number, Action::Update(usage(group, *quantity))));
+            }
+            (world.account(1).buckets.clone(), world.account(1).debt)
+        };
+        let (mut first, second): (Vec<_>, Vec<_>) = parts.iter().partition(|(which, _)| *which);
+        first.extend(second);
+        prop_assert_eq!(run(&parts), run(&first));
     }
 
     /// Numbers at the edges of their types never panic, and never change anything halfway.
