@@ -161,6 +161,10 @@ pub struct Applied<'a> {
 impl<'a> Applied<'a> {
     /// How its amounts are converted, and at which rate (R36).
     pub fn exchange(&self) -> Option<(&'a Exchange, Ratio)> {
+        // Mostly nothing is converted.
+        if self.rate == 0 {
+            return None;
+        }
         let exchange = self.version.exchange(self.price)?;
         let (_, ratio) = exchange.rates.get(usize::from(self.rate).checked_sub(1)?)?;
         Some((exchange, *ratio))
