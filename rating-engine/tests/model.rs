@@ -599,10 +599,11 @@ impl Model {
         self.accounts[account].looked_at = next;
     }
 
-    /// After a change of the account everything is looked at anew.
+    /// After a change of the account everything is looked at anew, and what is due then lapses.
     fn look_again(&mut self, account: usize, now: i64) {
         let ends = self.accounts[account].buckets.iter().filter(|it| it.to != NEVER && it.balance > 0);
         self.accounts[account].looked_at = ends.map(|it| (it.to + 3600).max(now)).min().unwrap_or(NEVER);
+        self.lapse(account, now);
     }
 
     fn top_up(&mut self, account: usize, id: &str, amount: i128, now: i64) {
