@@ -32,6 +32,7 @@ use rating_engine::ids::{
 use rating_engine::money::{Currency, Exact, Money, Rate, Rounding};
 use rating_engine::offer::{OfferDraft, OfferVersion};
 use rating_engine::period::{Cycle, Period};
+use rating_engine::periods::Booked;
 use rating_engine::selector::Filter;
 use rating_engine::session::{
     ChargePart, EventCharge, GrantState, LineState, Phase, Rated, Seen, ServiceState, Session, StoredAnswer,
@@ -572,6 +573,7 @@ impl Dice {
                 }),
                 beyond_grant: d.u64(),
             }),
+            booked: self.option(|d| Booked { period: d.time(), usage_period: d.time() }),
             offer: self.option(|d| OfferCycle { offer: offer(), subscription: d.u32(), cycle: d.u32() }),
             amount: self.money(),
             currency: self.currency(),
@@ -1465,6 +1467,7 @@ fn frozen_cdr() -> RatedCdr {
             .collect(),
             beyond_grant: 0,
         }),
+        booked: None,
         offer: None,
         amount: Money::from_micros(85_831),
         currency: Currency::EUR,

@@ -12,6 +12,7 @@ use rating_engine::cdr::{
 use rating_engine::context::{Context, ImsContext, PacketContext, Plmn, SmsContext};
 use rating_engine::ids::{AccountId, CdrPosition, PartitionId, RatingGroup, SubscriberId, TenantId};
 use rating_engine::money::{Currency, Money};
+use rating_engine::periods::Booked;
 use rating_engine::tariff::{FinanceCodes, ServiceKey};
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, MoneyUnits, Units};
@@ -53,6 +54,8 @@ pub struct CdrView<'a, L> {
     pub reported: &'a Units,
     /// How the amount came about.
     pub rating: Option<RatingView<'a, L>>,
+    /// Where it is booked.
+    pub booked: Option<Booked>,
     /// The offer that it is of.
     pub offer: Option<OfferView<'a>>,
     /// What finance is told of it.
@@ -177,6 +180,7 @@ impl<'a> CdrView<'a, ()> {
             accepted: cdr.accepted,
             reported: &cdr.reported,
             rating: cdr.rating.as_ref().map(rating_view),
+            booked: cdr.booked,
             offer: cdr.offer.as_ref().map(|of| OfferView {
                 name: of.offer.name().as_str(),
                 version: of.offer.version(),
@@ -287,6 +291,11 @@ pub fn put_rated_cdr(w: &mut Fields<'_>, cdr: CdrView<'_, impl Iterator<Item = L
         w.text(32, &codes.place_of_supply);
         w.text(40, &codes.ledger_code);
         w.text(41, &codes.revenue_rule);
+    }
+    if let Some(booked) = cdr.booked {
+        w.message(42, |w| put_time(w, booked.period));
+        w.message(43, |w| put_time(w, booked.usage_period));
+        w.uint(44, booked.is_late());
     }
 }
 

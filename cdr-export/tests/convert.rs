@@ -161,6 +161,9 @@ fn a_usage_cdr_field_by_field() {
         place_of_supply: "DE".into(),
         ledger_code: "4000".into(),
         revenue_rule: "usage".into(),
+        accounting_period: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 }),
+        usage_period: Some(prost_types::Timestamp { seconds: 1_690_000_000, nanos: 0 }),
+        late: true,
         amount: euros(12_345),
         movements: vec![
             movement(Bucket, "bundle", Holding::Octets, Origin::Granted, (500, -30, 470)),

@@ -264,6 +264,7 @@ impl Charging {
         if writes.is_empty() {
             return (outcome, shard.last_lsn());
         }
+        self.tariffs.load().book(&mut cdrs);
         let appended = self.journal.append(|entry| {
             shard.place_cdrs(&mut cdrs, entry.next_cdr());
             records::EntryEncoder::begin(entry.buffer(), now, group).writes(shard, &writes).finish();

@@ -37,9 +37,12 @@ pub enum Command {
         after_help = "Examples:\n  ocs import --data ocs-data --catalogue catalogue/*.yaml --accounts accounts.jsonl --subscribers subscribers.jsonl\n  ocs import --data ocs-data --accounts accounts.jsonl --dry-run"
     )]
     Import(Import),
-    /// Tariff documents: check.
+    /// Tariffs and offers: check documents, explain what something would cost.
     #[command(subcommand)]
     Tariff(Tariff),
+    /// Accounting periods of a data folder that no process is using.
+    #[command(subcommand)]
+    Period(PeriodCommand),
     /// Recompute every invariant of a data folder that no process is using.
     #[command(
         after_help = "Exit code 0: everything adds up; 1: something does not; 2: the folder cannot be read.\n\nExamples:\n  ocs audit --data ocs-data\n  ocs audit --data ocs-data -o json"
@@ -53,7 +56,7 @@ pub enum Command {
     /// Accounts: show, top up.
     #[command(subcommand)]
     Account(Account),
-    /// Rated CDRs.
+    /// Rated CDRs: follow them, explain one.
     #[command(subcommand)]
     Cdr(Cdr),
     /// The clock of `ocs dev --clock manual`.
@@ -142,7 +145,7 @@ pub struct Import {
 /// Tariff documents.
 #[derive(Debug, Subcommand)]
 pub enum Tariff {
-    /// Say what is wrong with tariff and offer documents, all of it, or what they are.
+    /// Say what is wrong with tariff, offer and accounting documents, all of it, or what they are.
     #[command(
         after_help = "Exit code 0: all are good; 1: some are not.\n\nExamples:\n  ocs tariff check tariffs/*.yaml\n  ocs tariff check draft.yaml -o json"
     )]
@@ -211,6 +214,30 @@ pub struct TariffExplain {
     /// Form.
     #[arg(long, short, value_enum, default_value_t = Output::Table)]
     pub output: Output,
+}
+
+/// `ocs period`.
+#[derive(Debug, Subcommand)]
+pub enum PeriodCommand {
+    /// Say which accounting periods there are, and which are closed.
+    Show {
+        /// Data folder.
+        #[arg(long, default_value = "ocs-data")]
+        data: PathBuf,
+    },
+    /// Close every accounting period before an instant: usage of them that comes later is booked in the oldest one that is
+    /// open, and marked.
+    #[command(
+        after_help = "A closed period stays closed. Keep periods by importing them first, e.g. docs/examples/accounting.yaml.\n\nExample:\n  ocs period close --data ocs-data --until 2027-02-01"
+    )]
+    Close {
+        /// First instant of the oldest period that stays open, by the wall clock of the periods: 2027-02-01.
+        #[arg(long)]
+        until: String,
+        /// Data folder.
+        #[arg(long, default_value = "ocs-data")]
+        data: PathBuf,
+    },
 }
 
 /// `ocs tariff check`.

@@ -131,6 +131,7 @@ fn view(partition: PartitionId, position: CdrPosition, cdr: &StoredCdr) -> CdrVi
         accepted: cdr.accepted,
         reported: &cdr.reported,
         rating,
+        booked: cdr.booked,
         offer: cdr.offer.as_ref().map(|offer| OfferView {
             name: offer.name.as_str(),
             version: offer.version,

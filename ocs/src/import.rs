@@ -261,7 +261,7 @@ fn differs_from(others: &[DocumentRecord], document: &Document) -> Result<(), St
             let Document::Tariff(version) = document else { return Ok(()) };
             let mut tariffs = others.iter().filter_map(|other| match &other.document {
                 Document::Tariff(other) => Some(other),
-                Document::Offer(_) => None,
+                Document::Offer(_) | Document::Accounting(..) => None,
             });
             tariffs.find(|other| other.name() == version.name()).map_or(Ok(()), |other| same_currency(other, version))
         }

@@ -11,6 +11,7 @@ use rating_engine::ids::{
     AccountId, GroupId, IdempotencyKey, Identifier, Lsn, OfferName, SubscriberId, TariffName, TenantId,
 };
 use rating_engine::offer::OfferVersion;
+use rating_engine::periods::Periods;
 use rating_engine::shard::{Image, Limits, Shard};
 use rating_engine::shards::Shards;
 use rating_engine::time::Timestamp;
@@ -104,6 +105,23 @@ fn why_untaken(refusal: &Refusal) -> String {
     }
 }
 
+/// Accounting periods go on as they were: only later ones close, and none opens again.
+///
+/// # Errors
+/// What is wrong, for people.
+fn follows(there: &Periods, next: &Periods) -> Result<(), String> {
+    if next.version() < there.version() {
+        return Err(format!("accounting periods are there in version {}; raise the number", there.version()));
+    }
+    if next.cycle() != there.cycle() {
+        return Err("accounting periods keep their beginning, length and time zone: CDRs are booked in them".to_owned());
+    }
+    if next.closed_until() < there.closed_until() {
+        return Err(format!("periods before {} are closed and stay closed", there.closed_until()));
+    }
+    Ok(())
+}
+
 /// Whether an account has held one of a record's offers: it does, or it has held as many as the record has, some of which
 /// ended. An import that is run again a year later buys nothing a second time.
 fn has_had(account: &Account, offer: &OfferName, offers: &[OfferName], subscriber: SubscriberId) -> bool {
@@ -168,6 +186,7 @@ impl<'a> There<'a> {
             match &record.document {
                 Document::Tariff(version) => tariffs.insert(version.clone()),
                 Document::Offer(version) => tariffs.insert_offer(version.clone()),
+                Document::Accounting(periods, _) => tariffs.insert_periods(periods.clone()),
             }
         }
         let with_offers = || subscribers.iter().filter(|record| !record.offers.is_empty());
@@ -215,6 +234,10 @@ impl<'a> There<'a> {
                     other.map_or(Ok(()), |other| same_currency(&other, version)).map(|()| false)
                 }
                 Document::Offer(_) => Ok(false),
+                Document::Accounting(periods, _) => {
+                    let there = self.catalogue.periods();
+                    there.map_or(Ok(()), |there| follows(&there, periods)).map(|()| false)
+                }
             },
         }
     }
@@ -318,6 +341,7 @@ impl Filling {
         match record.document {
             Document::Tariff(_) => self.written.tariffs += 1,
             Document::Offer(_) => self.written.offers += 1,
+            Document::Accounting(..) => {}
         }
         Ok(())
     }

@@ -20,6 +20,7 @@ use parking_lot::Mutex;
 use rating_engine::command::EntityKey;
 use rating_engine::ids::{GroupId, Lsn, OfferName, SessionId, TariffName};
 use rating_engine::offer::OfferVersion;
+use rating_engine::periods::Periods;
 use rating_engine::session::{Phase, Session};
 use rating_engine::shard::Image;
 use rating_engine::shards::Shards;
@@ -76,11 +77,12 @@ pub(crate) fn because<E: std::fmt::Display>(doing: &str) -> impl Fn(E) -> OpenEr
     move |error| OpenError(format!("{doing}: {error}"))
 }
 
-/// All versions of tariffs and offers that are known, by name and number.
+/// All versions of tariffs and offers that are known, by name and number, and accounting periods.
 #[derive(Debug, Default)]
 pub struct Catalogue {
     tariffs: Mutex<BTreeMap<(TariffName, u32), Arc<TariffVersion>>>,
     offers: Mutex<BTreeMap<(OfferName, u32), Arc<OfferVersion>>>,
+    periods: Mutex<BTreeMap<u32, (Arc<Periods>, [u8; 32])>>,
 }
 
 impl Catalogue {
@@ -108,6 +110,11 @@ impl Catalogue {
         Some(version.clone())
     }
 
+    /// The accounting periods that count.
+    pub fn periods(&self) -> Option<Arc<Periods>> {
+        self.periods.lock().last_key_value().map(|(_, (periods, _))| periods.clone())
+    }
+
     /// The document of the same kind, name and number.
     pub fn same(&self, document: &Document) -> Option<Document> {
         match document {
@@ -115,6 +122,10 @@ impl Catalogue {
             Document::Offer(version) => {
                 let key = (version.name().clone(), version.version());
                 self.offers.lock().get(&key).cloned().map(Document::Offer)
+            }
+            Document::Accounting(periods, _) => {
+                let there = self.periods.lock().get(&periods.version()).cloned();
+                there.map(|(periods, hash)| Document::Accounting(periods, hash))
             }
         }
     }
@@ -128,6 +139,9 @@ impl Catalogue {
             Document::Offer(version) => {
                 self.offers.lock().insert((version.name().clone(), version.version()), version);
             }
+            Document::Accounting(periods, hash) => {
+                self.periods.lock().insert(periods.version(), (periods, hash));
+            }
         }
     }
 
@@ -136,6 +150,7 @@ impl Catalogue {
         let mut tariffs = Tariffs::default();
         self.tariffs.lock().values().for_each(|version| tariffs.insert(version.clone()));
         self.offers.lock().values().for_each(|version| tariffs.insert_offer(version.clone()));
+        self.periods.lock().values().for_each(|(periods, _)| tariffs.insert_periods(periods.clone()));
         tariffs
     }
 }

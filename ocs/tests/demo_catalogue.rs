@@ -50,6 +50,7 @@ impl Shop {
             match catalogue::parse(source).unwrap() {
                 Document::Tariff(version) => tariffs.insert(version),
                 Document::Offer(version) => tariffs.insert_offer(version),
+                Document::Accounting(periods, _) => tariffs.insert_periods(periods),
             }
         }
         let mut shop =

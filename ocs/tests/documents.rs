@@ -15,7 +15,7 @@ use rating_engine::tariff::{Service, ServiceKey};
 use rating_engine::time::Timestamp;
 use rating_engine::zones::Dialled;
 
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 11] = [
     include_str!("../../docs/examples/tariff.yaml"),
     include_str!("../../docs/examples/nights-and-roaming.yaml"),
     include_str!("../demo/start-payg.yaml"),
@@ -23,6 +23,7 @@ const DOCUMENTS: [&str; 10] = [
     include_str!("../demo/flat-30.yaml"),
     include_str!("../demo/happy-hour.yaml"),
     include_str!("../../docs/examples/offer.yaml"),
+    include_str!("../../docs/examples/accounting.yaml"),
     include_str!("../demo/offer-all-in-20.yaml"),
     include_str!("../demo/offer-family-40.yaml"),
     include_str!("../demo/offer-iot-pool.yaml"),
@@ -164,6 +165,12 @@ proptest! {
                     let _ = period.after(start, 1, offer.zone());
                     let _ = period.after(start, i64::MIN, offer.zone());
                 }
+            }
+            Ok(Document::Accounting(periods, _)) => {
+                let at = Timestamp::from_millis(instant);
+                let booked = periods.book(at);
+                prop_assert!(booked.period >= periods.closed_until() && booked.period >= booked.usage_period);
+                prop_assert!(periods.end(at) > periods.start(at));
             }
             Ok(Document::Tariff(tariff)) => {
                 let again = catalogue::parse(&text).unwrap();

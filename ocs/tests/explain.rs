@@ -161,3 +161,40 @@ fn accounts_and_cdrs_of_a_folder_are_explained() {
     let audited = said(&ocs(&["audit", "--data", data.to_str().unwrap()], &[]));
     assert!(audited.contains("fees of offers   8.99 EUR") && audited.contains("everything adds up"), "{audited}");
 }
+
+/// R43: periods are data, closed by a command, whole, in order and for good.
+#[test]
+fn accounting_periods_are_closed_by_a_command() {
+    let folder = tempfile::tempdir().unwrap();
+    let data = folder.path().to_str().unwrap().to_owned();
+    let import = ocs(&["import", "--data", &data], &["tariff.yaml", "accounting.yaml"]);
+    assert!(said(&import).starts_with("imported 1 tariffs"));
+    let period = |arguments: &[&str]| ocs(&[&["period"], arguments, &["--data", &data]].concat(), &[]);
+    let shown = said(&period(&["show"]));
+    assert!(shown.contains("P1M from 2025-12-31T23:00:00.000Z, Europe/Berlin"), "{shown}");
+    for (until, reason) in [
+        ("2026-02-15", "no period begins then"),
+        ("2026-01-01", "are closed already"),
+        ("2199-01-01", "has not come yet"),
+        ("soon", "is no time"),
+    ] {
+        let refused = period(&["close", "--until", until]);
+        let error = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && error.contains(reason), "{until}: {error}");
+    }
+    let closed = said(&period(&["close", "--until", "2026-03-01"]));
+    assert!(closed.contains("closed               before 2026-02-28T23:00:00.000Z"), "{closed}");
+    assert_eq!(said(&period(&["show"])), closed, "it is kept");
+    // A document that opens it again, or counts otherwise, is refused.
+    let again = folder.path().join("again.yaml");
+    for (text, reason) in [
+        ("version: 3\ntime_zone: Europe/Berlin\nfrom: 2026-01-01\nperiod: P1M\n", "stay closed"),
+        ("version: 3\ntime_zone: Europe/Berlin\nfrom: 2026-01-01\nperiod: P1Y\n", "keep their beginning"),
+        ("version: 1\ntime_zone: Europe/Berlin\nfrom: 2026-02-01\nperiod: P1M\n", "other content"),
+    ] {
+        std::fs::write(&again, format!("accounting: periods\n{text}")).unwrap();
+        let refused = ocs(&["import", "--data", &data, "--catalogue", again.to_str().unwrap()], &[]);
+        let error = String::from_utf8_lossy(&refused.stderr);
+        assert!(!refused.status.success() && error.contains(reason), "{text}: {error}");
+    }
+}

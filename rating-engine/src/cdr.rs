@@ -14,6 +14,7 @@ use crate::context::Context;
 use crate::ids::{AccountId, BucketId, CdrPosition, IdempotencyKey, PriceId, SessionId, SubscriberId, TenantId};
 use crate::money::{Currency, Exact, Money, Ratio};
 use crate::offer::OfferVersion;
+use crate::periods::Booked;
 use crate::tariff::{Exchange, FinanceCodes, ServiceKey, TariffVersion};
 use crate::time::Timestamp;
 use crate::units::{Measure, Units};
@@ -301,6 +302,8 @@ pub struct RatedCdr {
     pub reported: Units,
     /// How the amount came about; `None` where nothing was rated.
     pub rating: Option<Rating>,
+    /// Where it is booked, where accounting periods are kept (R31).
+    pub booked: Option<Booked>,
     /// The offer that it is of: of fees, of what was opened and what of that lapsed.
     pub offer: Option<OfferCycle>,
     /// The amount charged (positive) or given back (negative) or paid in (negative, less what lapsed of the same bucket),
@@ -344,6 +347,7 @@ impl RatedCdr {
             accepted: now,
             reported: Units::default(),
             rating: None,
+            booked: None,
             offer: None,
             amount: Money::ZERO,
             currency: account.currency,

@@ -9,6 +9,7 @@ use crate::account::Holding;
 use crate::cdr::{Cause, CdrKind, CdrSource, Component, Movement, Payer, RatedCdr, Rating};
 use crate::ids::{AccountId, SubscriberId};
 use crate::money::{Currency, Exact, Money, Rate, RoundingMode, RoundingScope};
+use crate::periods::Booked;
 use crate::selector::{Direction, Filter, Subject};
 use crate::tariff::{Price, ServiceKey, TariffVersion, TierScope};
 use crate::time::Timestamp;
@@ -34,6 +35,8 @@ pub struct Explanation {
     pub usage_end: Timestamp,
     /// How the amount came about; `None` where nothing was rated.
     pub rated: Option<Reasons>,
+    /// Where it is booked.
+    pub booked: Option<Booked>,
     /// The offer that it is of: name, version, subscription, cycle.
     pub offer: Option<(String, u32, u32, u32)>,
     /// Who paid what.
@@ -139,6 +142,7 @@ impl Explanation {
             usage_start: cdr.usage_start,
             usage_end: cdr.usage_end,
             rated: cdr.rating.as_ref().map(|rating| Reasons::of(rating, &cdr.source, cdr.usage_start)),
+            booked: cdr.booked,
             offer: cdr.offer.as_ref().map(|of| {
                 let (name, version) = (of.offer.name().as_str().to_owned(), of.offer.version());
                 (name, version, of.subscription, of.cycle)
@@ -289,6 +293,10 @@ impl fmt::Display for Explanation {
             write!(f, ", from {usage_start} to {usage_end}")?;
         } else {
             write!(f, ", at {usage_start}")?;
+        }
+        if let Some(booked) = self.booked.filter(|booked| booked.is_late()) {
+            let Booked { period, usage_period } = booked;
+            write!(f, "\n  booked in the accounting period from {period} on: that from {usage_period} on is closed")?;
         }
         if let Some((name, version, subscription, cycle)) = &self.offer {
             write!(f, "\n  offer {name} version {version}, subscription {subscription}, cycle {cycle}")?;

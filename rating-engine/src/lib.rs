@@ -18,6 +18,7 @@ pub mod money;
 pub mod networks;
 pub mod offer;
 pub mod period;
+pub mod periods;
 pub mod rating;
 pub mod selector;
 pub mod session;

@@ -142,7 +142,7 @@ pub fn settle(
         let slice = settle_portion(&mut paying, pricing, &mut counted, portion)?;
         match slices.get_mut(before..).and_then(<[Slice]>::last_mut) {
             // Only other buckets pay.
-            Some(last) if last.line == slice.line => last.join(slice),
+            Some(last) if last.line == slice.line && pricing.book.is_one_period(last.at, slice.at) => last.join(slice),
             _ => slices.push(slice),
         }
     }

@@ -9,10 +9,12 @@ use hashbrown::HashMap;
 
 use crate::account::Purpose;
 use crate::calendar::{WindowAt, WindowId};
+use crate::cdr::RatedCdr;
 use crate::context::Context;
 use crate::ids::{OfferName, TariffName};
 use crate::money::{Exact, Ratio, Rounding};
 use crate::offer::OfferVersion;
+use crate::periods::Periods;
 use crate::selector::Subject;
 use crate::session::LineState;
 use crate::tariff::{Exchange, Price, ServiceKey, TariffVersion, VersionPolicy};
@@ -26,6 +28,8 @@ pub struct Tariffs {
     several: bool,
     /// By version, ascending.
     offers: HashMap<OfferName, Vec<Arc<OfferVersion>>>,
+    /// Accounting periods, where they are kept.
+    periods: Option<Arc<Periods>>,
 }
 
 impl Tariffs {
@@ -57,6 +61,25 @@ impl Tariffs {
         versions.sort_by_key(|version| version.version());
     }
 
+    /// Takes these accounting periods, unless it has later ones.
+    pub fn insert_periods(&mut self, periods: Arc<Periods>) {
+        if self.periods.as_ref().is_none_or(|known| known.version() <= periods.version()) {
+            self.periods = Some(periods);
+        }
+    }
+
+    /// Accounting periods, where they are kept.
+    pub fn periods(&self) -> Option<&Arc<Periods>> {
+        self.periods.as_ref()
+    }
+
+    /// Books CDRs in their accounting periods: of when they were used, or happened (R31).
+    pub fn book(&self, cdrs: &mut [RatedCdr]) {
+        if let Some(periods) = &self.periods {
+            cdrs.iter_mut().for_each(|cdr| cdr.booked = Some(periods.book(cdr.usage_start)));
+        }
+    }
+
     /// A version of an offer; the newest where none is named.
     pub fn offer(&self, name: &OfferName, version: Option<u32>) -> Option<&Arc<OfferVersion>> {
         let versions = self.offers.get(name)?;
@@ -82,12 +105,19 @@ impl Tariffs {
 pub struct Book<'a> {
     first: &'a Arc<TariffVersion>,
     versions: &'a [Arc<TariffVersion>],
+    periods: Option<&'a Periods>,
 }
 
 impl<'a> Book<'a> {
     /// The versions of a session that began with `first`.
     pub fn new(first: &'a Arc<TariffVersion>, tariffs: &'a Tariffs) -> Self {
-        Self { first, versions: if tariffs.several { tariffs.versions(first.name()) } else { &[] } }
+        let versions = if tariffs.several { tariffs.versions(first.name()) } else { &[] };
+        Self { first, versions, periods: tariffs.periods.as_deref() }
+    }
+
+    /// Whether both instants are in one accounting period.
+    pub fn is_one_period(&self, one: Timestamp, other: Timestamp) -> bool {
+        self.periods.is_none_or(|periods| periods.start(one) == periods.start(other))
     }
 
     /// The version that the session began with.
@@ -216,6 +246,9 @@ impl<'a> Pricing<'a> {
         let subject = Subject::new(version, self.context, self.key);
         let (place, price) = version.price(&subject, window)?;
         let mut until = version_until.min(until);
+        if let Some(periods) = self.book.periods {
+            until = until.min(periods.end(at));
+        }
         let mut rate = 0;
         if let Some(exchange) = version.exchange(price) {
             let begun = exchange.rates.partition_point(|(from, _)| *from <= at);

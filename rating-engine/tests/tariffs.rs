@@ -256,6 +256,46 @@ fn grants_are_sized_in_the_accounts_currency() {
     );
 }
 
+// --- Accounting periods: R31, R43 ---
+
+/// A call over the turn of the month is two CDRs: two minutes are January's, three are February's.
+#[test]
+fn a_cdr_is_of_one_accounting_period() {
+    check(
+        "
+        timezone Europe/Berlin
+        periods 2026-12-31T23:00:00Z P1M
+        price 1  0.10/60s  pulse 60/60
+        price 2  0.10/MiB
+        account A  balance 10.00
+        2027-01-31T22:58:00Z A/1 debit #0  1 want 300s -> granted 300s cost 0.50
+        booked A 0.20 2026-12-31, 0.30 2027-01-31
+        2027-01-31T22:58:00Z A/2 initial #0  2 want 5MiB -> granted 5MiB valid 1800s
+        2027-01-31T23:05:00Z A/2 terminate #1  2 used 5MiB -> settled
+        booked A 0.20 2026-12-31, 0.30 2027-01-31, 0.50 2026-12-31
+    ",
+    );
+}
+
+/// R31: January is closed. What was used in it is booked in February, and says where it was used; the rest as ever.
+#[test]
+fn usage_of_a_closed_period_is_booked_in_the_oldest_open_one() {
+    check(
+        "
+        periods 2026-12-01T00:00:00Z P1M 2027-02-01T00:00:00Z
+        clock 2027-02-02T00:00:00Z
+        price any  0.10/MiB
+        account A  balance 10.00
+        0s A/1 debit #0  1 want 1MiB -> granted 1MiB cost 0.10
+        0s A/2 debit #0 at=0s  1 want 2MiB -> granted 2MiB cost 0.20
+        2027-01-31T23:00:00Z A/3 debit #0  1 want 3MiB -> granted 3MiB cost 0.30
+        booked A 0.10 2027-02-01, 0.20 2027-02-01, 0.30 2027-02-01 of 2027-01-01
+        1s topup A main 5.00
+        booked A 0.10 2027-02-01, 0.20 2027-02-01, 0.30 2027-02-01 of 2027-01-01, -5.00 2027-02-01
+    ",
+    );
+}
+
 // --- Windows: R11, R12, R14 ---
 
 /// R12: from 21:58 for 5 minutes: two pulses by day at 0.60, three at night at 0.30.

@@ -17,6 +17,7 @@ use rating_engine::ids::{
 };
 use rating_engine::money::{Currency, Exact, Money, Ratio};
 use rating_engine::offer::OfferVersion;
+use rating_engine::periods::Booked;
 use rating_engine::tariff::{Exchange, FinanceCodes};
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, Units};
@@ -66,6 +67,8 @@ pub struct StoredCdr {
     pub reported: Units,
     /// How the amount came about; `None` where nothing was rated.
     pub rating: Option<StoredRating>,
+    /// Where it is booked, where accounting periods are kept.
+    pub booked: Option<Booked>,
     /// The offer that it is of.
     pub offer: Option<StoredOffer>,
     /// What finance is told of it; `None` where nothing is said.
@@ -207,6 +210,7 @@ impl StoredCdr {
                 lines: rating.lines.iter().map(StoredLine::of).collect(),
                 beyond_grant: rating.beyond_grant,
             }),
+            booked: cdr.booked,
             offer: cdr.offer.as_ref().map(StoredOffer::of),
             finance: cdr.finance().cloned(),
             amount: cdr.amount,
@@ -248,6 +252,7 @@ impl StoredCdr {
             accepted: self.accepted,
             reported: self.reported,
             rating,
+            booked: self.booked,
             offer: offer.transpose()?,
             amount: self.amount,
             currency: self.currency,
@@ -387,6 +392,7 @@ fn put_charge(w: &mut Writer<'_>, cdr: &RatedCdr) {
         accepted,
         reported,
         rating,
+        booked,
         offer,
         amount,
         currency,
@@ -414,6 +420,7 @@ fn put_charge(w: &mut Writer<'_>, cdr: &RatedCdr) {
         finance.is_some(),
         tier_from != 0,
         exchange.is_some(),
+        booked.is_some(),
     ]);
     w.u64(account.get());
     w.u64(*number);
@@ -469,6 +476,10 @@ fn put_charge(w: &mut Writer<'_>, cdr: &RatedCdr) {
         w.u64(amount);
         w.u64(per);
     }
+    if let Some(Booked { period, usage_period }) = booked {
+        w.time(*period);
+        w.time_since(*period, *usage_period);
+    }
 }
 
 /// The rest of a session's id that begins with the client's host, as most do (RFC 6733 8.8): the host stands in the CDR already.
@@ -481,7 +492,7 @@ fn read_charge(r: &mut Reader<'_>) -> Read<StoredCdr> {
     let kind = r.coded("kind")?;
     let cause = r.coded("cause")?;
     let offset = r.offset();
-    let mut present = r.presence(10, "CDR")?;
+    let mut present = r.presence(11, "CDR")?;
     let account = AccountId::new(r.u64("account")?);
     let number = r.u64("number")?;
     let previous = CdrPosition::new(r.u64("previous")?);
@@ -506,6 +517,7 @@ fn read_charge(r: &mut Reader<'_>) -> Read<StoredCdr> {
         subscriber: r.option(&mut present, |r| r.u64("subscriber").map(SubscriberId::new))?,
         rating: r.option(&mut present, read_rating)?,
         source: read_source(r, &mut present, offset)?,
+        booked: None,
         offer: r.option(&mut present, read_offer)?,
         finance: r.option(&mut present, read_finance)?,
         identity_forgotten: false,
@@ -518,6 +530,10 @@ fn read_charge(r: &mut Reader<'_>) -> Read<StoredCdr> {
         let rating = cdr.rating.as_mut();
         rating.ok_or_else(|| Reader::error("CDR", offset, Fault::Value))?.exchange = Some(exchange);
     }
+    cdr.booked = r.option(&mut present, |r| {
+        let period = r.time("accounting period")?;
+        Ok(Booked { period, usage_period: r.time_since(period, "usage period")? })
+    })?;
     Ok(cdr)
 }
 

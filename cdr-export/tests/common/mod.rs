@@ -19,6 +19,7 @@ use rating_engine::ids::{
 };
 use rating_engine::money::{Currency, Money, Rate, Ratio, Rounding};
 use rating_engine::offer::{OfferDraft, OfferVersion};
+use rating_engine::periods::Booked;
 use rating_engine::selector::Filter;
 use rating_engine::tariff::{Exchange, FinanceCodes, Price, Service, ServiceKey, TariffDraft, TariffVersion};
 use rating_engine::time::Timestamp;
@@ -222,6 +223,10 @@ pub fn usage(context: Context, number: u64) -> RatedCdr {
             .into_iter()
             .collect(),
             beyond_grant: 3,
+        }),
+        booked: Some(Booked {
+            period: Timestamp::from_seconds(1_700_000_000),
+            usage_period: Timestamp::from_seconds(1_690_000_000),
         }),
         offer: Some(OfferCycle { offer: offer(), subscription: 3, cycle: 2 }),
         amount: Money::from_micros(12_345),

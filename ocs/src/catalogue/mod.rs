@@ -1,16 +1,18 @@
-//! The catalogue: tariff and offer documents, YAML or JSON, as checked values.
+//! The catalogue: tariff, offer and accounting documents, YAML or JSON, as checked values.
 //!
 //! Amounts and quantities are strings or integers with human units (`"0.02 / MiB"`, `10 GiB`, `60/1`, `P1M`), never floats.
 //! Parsing yields a version or every problem, each with its path and a hint.
 
 mod canonical;
 mod offer;
+mod periods;
 mod tariff;
 pub(crate) mod text;
 
 use std::sync::Arc;
 
 use rating_engine::offer::OfferVersion;
+use rating_engine::periods::Periods;
 use rating_engine::tariff::{FinanceCodes, Problem, TariffVersion};
 use schemars::JsonSchema;
 use serde::Deserialize;
@@ -26,6 +28,8 @@ pub enum Document {
     Tariff(Arc<TariffVersion>),
     /// A version of an offer.
     Offer(Arc<OfferVersion>),
+    /// Accounting periods, with the hash of what they say.
+    Accounting(Arc<Periods>, [u8; 32]),
 }
 
 impl Document {
@@ -34,6 +38,7 @@ impl Document {
         match self {
             Self::Tariff(version) => version.name().as_str().to_owned(),
             Self::Offer(version) => format!("offer:{}", version.name()),
+            Self::Accounting(..) => "accounting:".to_owned(),
         }
     }
 
@@ -42,6 +47,7 @@ impl Document {
         match self {
             Self::Tariff(version) => version.version(),
             Self::Offer(version) => version.version(),
+            Self::Accounting(periods, _) => periods.version(),
         }
     }
 
@@ -50,6 +56,7 @@ impl Document {
         match self {
             Self::Tariff(version) => version.content_hash(),
             Self::Offer(version) => version.content_hash(),
+            Self::Accounting(_, hash) => hash,
         }
     }
 }
@@ -59,6 +66,7 @@ impl std::fmt::Display for Document {
         match self {
             Self::Tariff(version) => write!(f, "tariff {} version {}", version.name(), version.version()),
             Self::Offer(version) => write!(f, "offer {} version {}", version.name(), version.version()),
+            Self::Accounting(periods, _) => write!(f, "accounting periods version {}", periods.version()),
         }
     }
 }
@@ -96,7 +104,7 @@ impl std::fmt::Display for CatalogueError {
 
 impl std::error::Error for CatalogueError {}
 
-/// Parses one document: an offer if it names one, else a tariff.
+/// Parses one document: an offer or accounting periods if it names such, else a tariff.
 ///
 /// # Errors
 /// Its syntax error, or every problem in it.
@@ -104,11 +112,14 @@ pub fn parse(text: &str) -> Result<Document, CatalogueError> {
     #[derive(Deserialize)]
     struct Kind {
         offer: Option<IgnoredAny>,
+        accounting: Option<IgnoredAny>,
     }
-    if read::<Kind>(text)?.offer.is_some() {
-        offer::parse(text).map(Document::Offer)
-    } else {
-        parse_tariff(text).map(Document::Tariff)
+    match read::<Kind>(text)? {
+        Kind { offer: Some(_), .. } => offer::parse(text).map(Document::Offer),
+        Kind { accounting: Some(_), .. } => {
+            periods::parse(text).map(|(periods, hash)| Document::Accounting(periods, hash))
+        }
+        Kind { offer: None, accounting: None } => parse_tariff(text).map(Document::Tariff),
     }
 }
 
@@ -141,6 +152,7 @@ pub fn schema() -> serde_json::Value {
     enum Any {
         Tariff(tariff::Document),
         Offer(offer::Document),
+        Accounting(periods::Document),
     }
     schemars::schema_for!(Any).to_value()
 }
@@ -215,7 +227,7 @@ mod tests {
                 seen += 1;
             }
         }
-        assert_eq!(seen, 3);
+        assert_eq!(seen, 4);
     }
 
     /// Editors read it: it says what this release reads. Written by `ocs tariff schema > docs/catalogue.schema.json`.

@@ -64,7 +64,7 @@ pub(super) fn import(options: &cli::Import) -> Result<ExitCode, OpenError> {
         |name| {
             let in_files = documents.iter().filter_map(|it| match &it.document {
                 Document::Offer(version) if version.name() == name => Some(version.clone()),
-                Document::Tariff(_) | Document::Offer(_) => None,
+                Document::Tariff(_) | Document::Offer(_) | Document::Accounting(..) => None,
             });
             in_files.max_by_key(|version| version.version()).or_else(|| known.and_then(|known| known.offer(name)))
         },

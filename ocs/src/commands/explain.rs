@@ -56,6 +56,7 @@ impl Trial {
     }
 
     fn keep<T>(&mut self, mut effects: Effects<T>) -> T {
+        self.tariffs.book(&mut effects.cdrs);
         self.shard.place_cdrs(&mut effects.cdrs, CdrPosition::new(1));
         self.cdrs.append(&mut effects.cdrs);
         effects.outcome
@@ -244,6 +245,7 @@ fn add(tariffs: &mut Tariffs, documents: &[DocumentRecord]) {
         match &record.document {
             Document::Tariff(version) => tariffs.insert(version.clone()),
             Document::Offer(version) => tariffs.insert_offer(version.clone()),
+            Document::Accounting(periods, _) => tariffs.insert_periods(periods.clone()),
         }
     }
 }
@@ -353,6 +355,8 @@ fn as_json(explanation: &Explanation) -> Value {
         "usage_end": usage_end.to_string(),
         "amount": explanation.amount.to_string(),
         "currency": explanation.currency.letters(),
+        "accounting_period": explanation.booked.map(|booked| booked.period.to_string()),
+        "usage_period": explanation.booked.map(|booked| booked.usage_period.to_string()),
         "offer": offer.as_ref().map(|(name, version, subscription, cycle)| {
             json!({ "name": name, "version": version, "subscription": subscription, "cycle": cycle })
         }),

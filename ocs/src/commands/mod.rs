@@ -5,6 +5,7 @@ mod cdr;
 mod data;
 mod explain;
 mod operator;
+mod period;
 mod serve;
 mod tariff;
 
@@ -23,6 +24,7 @@ pub fn run(command: Command) -> Result<ExitCode, OpenError> {
         Command::Dev(options) => serve::dev(&options),
         Command::Import(options) => data::import(&options),
         Command::Tariff(command) => tariff::run(&command),
+        Command::Period(command) => period::run(&command),
         Command::Audit(options) => data::audit(&options),
         Command::Traffic(options) => serve::traffic(&options),
         Command::Account(command) => operator::account(command),

@@ -59,6 +59,13 @@ fn print(path: &Path, parsed: &Result<Document, CatalogueError>) {
                     offer.currency(),
                     offer.allowances().count(),
                 ),
+                Document::Accounting(periods, _) => println!(
+                    "{path}: good: accounting periods version {}, {} from {}, closed until {}, content {hash}",
+                    periods.version(),
+                    periods.cycle().period,
+                    periods.cycle().anchor,
+                    periods.closed_until(),
+                ),
             }
         }
         Err(CatalogueError::Syntax { reason, .. }) => println!("{path}: {reason}"),
@@ -71,6 +78,14 @@ fn print(path: &Path, parsed: &Result<Document, CatalogueError>) {
 fn as_json(path: &Path, parsed: &Result<Document, CatalogueError>) -> serde_json::Value {
     let file = path.display().to_string();
     match parsed {
+        Ok(Document::Accounting(periods, hash)) => serde_json::json!({
+            "file": file,
+            "good": true,
+            "version": periods.version(),
+            "period": periods.cycle().period.to_string(),
+            "closed_until": periods.closed_until().to_string(),
+            "content_hash": super::hex(hash),
+        }),
         Ok(Document::Offer(offer)) => serde_json::json!({
             "file": file,
             "good": true,

@@ -24,6 +24,7 @@
 //! cdrs A 0.33, 0.34, lapse 0.00          every CDR; `used` ones without a word
 //! paid A free 60s, main 0.05             the last CDR's movements; `cost A 0.50, 0.05` what was paid for each
 //! price 1  0.00/60s<600s 0.10/60s  cycle voice  buys day        tiers of a counter; an offer bought at first use
+//! periods 2027-01-01T00:00:00Z P1M 2027-02-01T00:00:00Z        accounting periods, closed until; `booked A 0.20 2027-02-01`
 //! exchange usd USD 4 2027-01-01T00:00:00Z 0.9217               dated rates and decimals; a price names it by `via usd`
 //! offer m fee 7.99 setup 1.00 period P1M once tariff t data 10GiB priority 5 validity P7D granted roll 5GiB 1 cap 1GiB ssp 9.00 for 10
 //! cycle A 2027-01-31T00:00:00Z P1M                             the account's billing cycle, in the time zone
@@ -52,6 +53,7 @@ use rating_engine::money::{Currency, Money, Rate, Ratio, Rounding, RoundingMode,
 use rating_engine::networks::Networks;
 use rating_engine::offer::{Allowance, OfferDraft, Pool, Rollover};
 use rating_engine::period::Cycle;
+use rating_engine::periods::Periods;
 use rating_engine::selector::Direction;
 use rating_engine::shard::Limits;
 use rating_engine::tariff::{
@@ -98,6 +100,7 @@ struct Teller {
     begins: Option<(Timestamp, VersionPolicy)>,
     accounts: Vec<(u64, Vec<Bucket>, Option<Money>, GroupId)>,
     exchanges: Vec<Exchange>,
+    periods: Option<Periods>,
     offers: Vec<OfferDraft>,
     members: Vec<(u64, u64)>,
     cycles: Vec<(u64, Cycle)>,
@@ -180,6 +183,13 @@ impl Teller {
                 account.expect("the account comes first").1.push(parsed);
                 Ok(())
             }
+            ["periods", from, period, closed @ ..] => {
+                let zone = self.timezone.clone().unwrap_or_else(Zone::utc);
+                let closed = closed.first().map(|closed| at(instant(closed)));
+                let period = period.parse().expect("a period");
+                self.periods = Some(Periods::new(1, at(instant(from)), period, zone, closed).expect("periods"));
+                Ok(())
+            }
             ["exchange", id, currency, decimals, rates @ ..] => {
                 let ratio = |text: &str| Ratio::new(u64::try_from(money(text).micros()).expect("above 0"), 1_000_000);
                 let rates = rates.chunks(2).map(|pair| (at(instant(pair[0])), ratio(pair[1]).expect("above 0")));
@@ -234,6 +244,7 @@ impl Teller {
             for (account, member) in &self.members {
                 world.join(*account, *member);
             }
+            self.periods.take().into_iter().for_each(|periods| world.tariffs.insert_periods(periods.into()));
             for offer in self.offers.drain(..) {
                 world.tariffs.insert_offer(offer.publish().expect("an offer"));
             }
@@ -428,6 +439,16 @@ impl Teller {
                     format!("{payer} {}", amount(movement.holding, -movement.delta))
                 });
                 same(&rest.join(" "), &moved.collect::<Vec<_>>().join(", "))
+            }
+            ["booked", name, rest @ ..] => {
+                let day = |at: Timestamp| at.to_string().get(..10).expect("a date").to_owned();
+                let booked = world.cdrs_of(account_number(name)).map(|cdr| {
+                    let booked = cdr.booked.expect("periods are kept");
+                    let late =
+                        if booked.is_late() { format!(" of {}", day(booked.usage_period)) } else { String::new() };
+                    format!("{} {}{late}", cdr.amount, day(booked.period))
+                });
+                same(&rest.join(" "), &booked.collect::<Vec<_>>().join(", "))
             }
             ["cost", name, rest @ ..] => {
                 let last = world.cdrs_of(account_number(name)).last().expect("a CDR");
