@@ -77,12 +77,15 @@ pub(crate) fn because<E: std::fmt::Display>(doing: &str) -> impl Fn(E) -> OpenEr
     move |error| OpenError(format!("{doing}: {error}"))
 }
 
+/// Accounting periods, and the hash of what their document says.
+type Accounting = (Arc<Periods>, [u8; 32]);
+
 /// All versions of tariffs and offers that are known, by name and number, and accounting periods.
 #[derive(Debug, Default)]
 pub struct Catalogue {
     tariffs: Mutex<BTreeMap<(TariffName, u32), Arc<TariffVersion>>>,
     offers: Mutex<BTreeMap<(OfferName, u32), Arc<OfferVersion>>>,
-    periods: Mutex<BTreeMap<u32, (Arc<Periods>, [u8; 32])>>,
+    periods: Mutex<BTreeMap<u32, Accounting>>,
 }
 
 impl Catalogue {
