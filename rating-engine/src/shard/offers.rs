@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use super::{Scene, Shard, Slot, Tariffs};
 use crate::account::{
-    Account, AccountState, Bucket, Contract, Origin, Purpose, Subscriber, Subscription, SubscriptionState, Terms,
+    Account, AccountState, Bucket, Contract, Holding, Origin, Purpose, Subscriber, Subscription, SubscriptionState,
+    Terms,
 };
 use crate::cdr::{Cause, CdrKind, CdrSource, Movements, OfferCycle, RatedCdr};
 use crate::command::{Command, Effects, Mutation, Refusal, Write};
@@ -300,10 +301,8 @@ fn open_allowances(
         movements.push(account.open_bucket(bucket, allowance.amount).ok_or(Refusal::OutOfRange)?);
     }
     if !movements.is_empty() {
-        let money = movements.iter().filter(|movement| movement.holding == crate::account::Holding::Money);
-        let money = money.fold(0i64, |sum, movement| sum.saturating_add(movement.delta));
         effects.cdrs.push(RatedCdr {
-            amount: Money::ZERO.saturating_sub(Money::from_micros(money)),
+            amount: money_out(&movements),
             movements,
             offer: Some(cycle_of(offer, subscription)),
             usage_end: end_of(subscription),
@@ -535,6 +534,13 @@ fn end_bucket(
     true
 }
 
+/// Money that left the account in these movements; below 0 where more came to it.
+fn money_out(movements: &Movements) -> Money {
+    let money = movements.iter().filter(|movement| movement.holding == Holding::Money);
+    let moved = money.fold(0i64, |sum, movement| sum.saturating_add(movement.delta));
+    Money::ZERO.saturating_sub(Money::from_micros(moved))
+}
+
 fn expired(
     account: &Account,
     movements: Movements,
@@ -545,10 +551,8 @@ fn expired(
     if movements.is_empty() {
         return;
     }
-    let money = movements.iter().filter(|movement| movement.holding == crate::account::Holding::Money);
-    let money = money.fold(0i64, |sum, movement| sum.saturating_add(movement.delta));
     effects.cdrs.push(RatedCdr {
-        amount: Money::ZERO.saturating_sub(Money::from_micros(money)),
+        amount: money_out(&movements),
         movements,
         offer: of.map(|(offer, subscription)| cycle_of(offer, subscription)),
         ..occasion.cdr(CdrKind::Expiry, account, of.map(|(_, subscription)| subscription.subscriber))
