@@ -201,23 +201,33 @@ pub(super) fn buy(
         cycle_end,
         state: SubscriptionState::Active,
     };
-    // Beside the original, so that a refusal in the middle leaves nothing behind.
-    let mut paying = account.clone();
-    let mut made = super::unchanged(());
-    let fee = offer.setup_fee();
-    take_fee(&mut paying, CdrKind::OneTime, fee, offer, &subscription, occasion, &mut made)?;
-    begin_cycle(&mut paying, offer, &subscription, occasion, &mut made)?;
-    let contract = paying.contract.get_or_insert_default();
+    whole(account, effects, |account, effects| {
+        take_fee(account, CdrKind::OneTime, offer.setup_fee(), offer, &subscription, occasion, effects)?;
+        begin_cycle(account, offer, &subscription, occasion, effects)
+    })?;
+    let contract = account.contract.get_or_insert_default();
     contract.last_number = number;
     if let (Some(period), Some(_), None) = (offer.period(), offer.tariff(), &contract.cycle) {
         contract.cycle = Some(Cycle { anchor: at, period, zone: offer.zone().clone() });
     }
     contract.subscriptions.push(subscription);
+    Ok(number)
+}
+
+/// Does all of something or nothing of it: beside the original, so that a refusal in the middle leaves nothing behind.
+fn whole(
+    account: &mut Account,
+    effects: &mut Effects<()>,
+    act: impl FnOnce(&mut Account, &mut Effects<()>) -> Result<(), Refusal>,
+) -> Result<(), Refusal> {
+    let mut paying = account.clone();
+    let mut made = super::unchanged(());
+    act(&mut paying, &mut made)?;
     *account = paying;
     effects.cdrs.append(&mut made.cdrs);
     let charged = made.facts.charged_micros;
     effects.facts.charged_micros = effects.facts.charged_micros.saturating_add(charged);
-    Ok(number)
+    Ok(())
 }
 
 /// Buys the offer that a price names, unless the subscriber holds it or cannot pay for it.
@@ -459,17 +469,11 @@ fn renew(
     if account.state != AccountState::Active {
         return false;
     }
-    let mut paying = account.clone();
-    let mut made = super::unchanged(());
-    roll_over(&mut paying, offer, next, occasion, &mut made);
-    if begin_cycle(&mut paying, offer, next, occasion, &mut made).is_err() {
-        return false;
-    }
-    *account = paying;
-    effects.cdrs.append(&mut made.cdrs);
-    let charged = made.facts.charged_micros;
-    effects.facts.charged_micros = effects.facts.charged_micros.saturating_add(charged);
-    true
+    let begun = whole(account, effects, |account, effects| {
+        roll_over(account, offer, next, occasion, effects);
+        begin_cycle(account, offer, next, occasion, effects)
+    });
+    begun.is_ok()
 }
 
 /// Has the buckets of a subscription serve in its next cycle as far as they may: what is beyond the cap lapses. They keep
