@@ -261,6 +261,25 @@ fn a_cancelled_offer_ends_with_its_cycle() {
     );
 }
 
+/// No cycle would ever end it: it is over at once, what it opened stays, and it may be bought again.
+#[test]
+fn a_cancelled_offer_without_a_period_ends_at_once() {
+    check(
+        "
+        price any  0.01/MiB
+        offer m setup 1.00 tariff t  data 1GiB
+        account A  balance 5.00
+        0s buy A m
+        10s cancel A 1
+        A holds
+        A data#1.0000 1GiB
+        20s buy A m -> done
+        A holds m 0 active
+        A main 3.00
+    ",
+    );
+}
+
 /// The same main offer is not bought twice; an extra one is, with a bucket of its own.
 #[test]
 fn extras_can_be_bought_again() {

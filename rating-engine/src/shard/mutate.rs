@@ -182,7 +182,8 @@ impl Shard {
         let unknown = Refusal::Invalid("the account has no such subscription");
         let contract = account.contract.as_mut().ok_or(unknown.clone())?;
         let held = contract.subscriptions.iter_mut().find(|held| held.number == subscription).ok_or(unknown)?;
-        if held.state == SubscriptionState::Unpaid {
+        // What is in no cycle that could end is over at once.
+        if held.state == SubscriptionState::Unpaid || held.cycle_end == Timestamp::NEVER {
             contract.subscriptions.retain(|held| held.number != subscription);
         } else {
             held.state = SubscriptionState::Cancelled;
