@@ -14,7 +14,7 @@ use balance_store::records::{
 use proptest::prelude::*;
 use rating_engine::account::{
     Account, AccountState, Bucket, BucketScope, CdrTrail, Contract, Counter, Counters, Credit, Flow, Holding, Origin,
-    Reservation, Subscriber, Subscription, SubscriptionState, Terms, Total,
+    Reservation, Sponsor, Subscriber, Subscription, SubscriptionState, Terms, Total, Who,
 };
 use rating_engine::calendar::{WindowId, Zone};
 use rating_engine::cdr::{
@@ -284,7 +284,17 @@ impl Dice {
             tariff: TariffName::new(&self.text()),
             state: self.state(),
             counters: self.counters(),
+            sponsor: self.option(Self::sponsor),
         }
+    }
+
+    fn sponsor(&mut self) -> Arc<Sponsor> {
+        let windows: Vec<Box<str>> = self.list(|d| d.text().into());
+        Arc::new(Sponsor { account: AccountId::new(self.u64()), windows: windows.into(), allowance: self.flip() })
+    }
+
+    fn reservation(&mut self) -> Reservation {
+        Reservation { buckets: self.list(|d| (d.bucket_id(), d.i64())), credit: self.money() }
     }
 
     fn identifier(&mut self) -> Identifier {
@@ -458,6 +468,7 @@ impl Dice {
             subscriber: SubscriberId::new(self.u64()),
             tenant: TenantId::new(self.u16()),
             account: AccountId::new(self.u64()),
+            sponsor: self.option(Self::sponsor),
             opened: self.time(),
             heard: self.time(),
             client_state: self.u32(),
@@ -484,7 +495,8 @@ impl Dice {
                     at: d.time(),
                     validity_seconds: d.u32(),
                     switch: d.option(Self::time),
-                    reservation: Reservation { buckets: d.list(|d| (d.bucket_id(), d.i64())), credit: d.money() },
+                    reservation: d.reservation(),
+                    sponsored: d.option(|d| Box::new(d.reservation())),
                 }),
                 since: d.time(),
                 answered: d.option(Self::time),
@@ -501,6 +513,7 @@ impl Dice {
             },
             charges: self.list(|d| EventCharge {
                 key: d.key(),
+                who: d.pick(&[Who::Own, Who::Sponsor]),
                 cdr: CdrPosition::new(d.u64()),
                 measure: d.option(|d| d.pick(&[Measure::Seconds, Measure::TotalOctets, Measure::Events])),
                 quantity: d.u64(),
@@ -983,6 +996,7 @@ impl World {
                 tariff: TariffName::new("gold"),
                 state: AccountState::Active,
                 counters: Counters::default(),
+                sponsor: None,
             };
             world.mutate(number, Mutation::PutSubscriber(subscriber));
         }
@@ -1282,7 +1296,35 @@ fn typical_subscriber() -> Subscriber {
         tariff: TariffName::new("gold"),
         state: AccountState::Active,
         counters: Counters::default(),
+        sponsor: None,
     }
+}
+
+/// One whose employer pays in business hours.
+fn sponsored_subscriber() -> Subscriber {
+    let windows = ["business".into()].into();
+    let sponsor = Sponsor { account: AccountId::new(1_000_007), windows, allowance: true };
+    Subscriber { sponsor: Some(Arc::new(sponsor)), ..typical_subscriber() }
+}
+
+/// Its session, for which the employer's account is held, too; with an event that the employer paid.
+fn sponsored_session() -> Session {
+    let mut session = Session { sponsor: sponsored_subscriber().sponsor, ..frozen_session() };
+    for grant in session.services.iter_mut().filter_map(|service| service.grant.as_mut()) {
+        let buckets = [(BucketId::new("data"), 5_000_000)].into_iter().collect();
+        grant.sponsored = Some(Box::new(Reservation { buckets, credit: Money::from_micros(50_000) }));
+    }
+    session.charges.push(EventCharge {
+        key: ServiceKey { rating_group: Some(RatingGroup::new(10)), services: Box::default() },
+        who: Who::Sponsor,
+        cdr: CdrPosition::new(48_000_124),
+        measure: Some(Measure::Events),
+        quantity: 1,
+        refunded: 0,
+        amount: Money::from_micros(70_000),
+        parts: vec![ChargePart { payer: Payer::Credit, holding: Holding::Money, amount: 70_000, refunded: 0 }],
+    });
+    session
 }
 
 /// A typical subscriber with cycle counters.
@@ -1380,6 +1422,7 @@ fn frozen_session() -> Session {
         subscriber: SubscriberId::new(2_000_042),
         tenant: TenantId::new(0),
         account: AccountId::new(1_000_042),
+        sponsor: None,
         opened,
         heard: opened.plus_seconds(1200),
         client_state: 1_790_000_000,
@@ -1404,6 +1447,7 @@ fn frozen_session() -> Session {
                     buckets: [(BucketId::new("main"), 100_000)].into_iter().collect(),
                     credit: Money::ZERO,
                 },
+                sponsored: None,
             }),
             since: opened.plus_seconds(1200),
             answered: None,
@@ -1489,12 +1533,15 @@ fn frozen_cdr() -> RatedCdr {
 fn the_format_is_frozen() {
     let (account, session, cdr) = (typical_account(), frozen_session(), frozen_cdr());
     let (counting, bought) = (counting_subscriber(), fee_cdr());
+    let (sponsored, shared) = (sponsored_subscriber(), sponsored_session());
     let group = GroupId::new(1_000_042);
     for (name, written, frozen) in [
         ("account", octets(|out| records::encode_account(out, &account)), ACCOUNT),
         ("account with an offer", octets(|out| records::encode_account(out, &holding_account())), HOLDING_ACCOUNT),
         ("subscriber with counters", octets(|out| records::encode_subscriber(out, &counting)), COUNTING_SUBSCRIBER),
+        ("subscriber with a sponsor", octets(|out| records::encode_subscriber(out, &sponsored)), SPONSORED_SUBSCRIBER),
         ("session", octets(|out| records::encode_session(out, &session, group)), SESSION),
+        ("session with a sponsor", octets(|out| records::encode_session(out, &shared, group)), SPONSORED_SESSION),
         ("CDR", octets(|out| records::encode_cdr(out, &cdr)), CDR),
         ("CDR of a fee", octets(|out| records::encode_cdr(out, &bought)), FEE_CDR),
     ] {
@@ -1505,8 +1552,11 @@ fn the_format_is_frozen() {
     // What an earlier release wrote: counters stood with the account, and no price read them.
     assert_eq!(records::decode_account(account_id(), &unhex(COUNTING_ACCOUNT)), Ok(typical_account()));
     assert_eq!(records::decode_subscriber(counting.id, &unhex(COUNTING_SUBSCRIBER)), Ok(counting));
-    let image = records::decode_session(session.id.clone(), &unhex(SESSION), &resolve).unwrap();
-    assert_eq!((*image.session, image.group), (session, group));
+    assert_eq!(records::decode_subscriber(sponsored.id, &unhex(SPONSORED_SUBSCRIBER)), Ok(sponsored));
+    for (session, frozen) in [(session, SESSION), (shared, SPONSORED_SESSION)] {
+        let image = records::decode_session(session.id.clone(), &unhex(frozen), &resolve).unwrap();
+        assert_eq!((*image.session, image.group), (session, group));
+    }
     assert_eq!(records::decode_cdr(&unhex(CDR)), Ok(StoredCdr::of(&cdr)));
     assert_eq!(records::decode_cdr(&unhex(FEE_CDR)), Ok(StoredCdr::of(&bought)));
 }
@@ -1594,6 +1644,16 @@ const HOLDING_ACCOUNT: &[&str] = &[
     "cf07008080808004046d61696e00a0e6f70864020004048087a70e10e0a0af050280808080281280c0ae9e04ac06fbd8f116",
     "0182a886f2ae680100000d4575726f70652f4265726c696e01010106646174612d6d02aa897a0482a886f2ae680482a886f2",
     "ae688290cda1c26800",
+];
+const SPONSORED_SUBSCRIBER: &[&str] = &["01ea843d00ea843d04676f6c640801c7843d0108627573696e657373"];
+const SPONSORED_SESSION: &[&str] = &[
+    "010bea843daa897a00ea843d82f8b2e5bd6880be920180f7c4d50604676f6c6403a5a5a5a5a5a5a5a501010aa20101030000",
+    "80d1ca0880d1ca0880d1ca080180d1ca089cfa140080be9201028080800580be9201880e01046d61696ec09a0c0001046461",
+    "746180ade204a08d06000123456789abcdef0102060001010afcd8f116850100e0c5080104e0c5080001c7843d0108627573",
+    "696e6573730100020e333232353140336770702e6f726727736d6630312e6570632e6d6e633030312e6d63633236322e3367",
+    "70706e6574776f726b2e6f7267dbab0408696e7465726e6574f8acd1910126201f26201f060d8262f210000162f210000001",
+    "014000040a000001040a00000209070202d28ddb9aaef99e020187f7c982b52b103335363933383033353634333830393101",
+    "046440030701010202fedcba98765432100001010a010280808005880e80808001019cfa14455552",
 ];
 const COUNTING_SUBSCRIBER: &[&str] = &[
     "01ea843d00ea843d04676f6c64040206766f6c756d650280a0978f0280a0978f0282a886f2ae688290cda1c26805766f6963",

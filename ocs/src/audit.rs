@@ -147,17 +147,27 @@ pub fn audit(loaded: &Loaded, mut progress: impl FnMut(u64)) -> Result<Report, O
                     continue;
                 }
                 report.open_sessions += 1;
-                for grant in session.services.iter().filter_map(|service| service.grant.as_ref()) {
-                    for (bucket, amount) in &grant.reservation.buckets {
-                        *held.entry((session.account, Some(bucket.clone()))).or_default() += amount;
-                        if *amount < 0 || shard.account(session.account).is_none_or(|a| a.bucket(bucket).is_none()) {
+                let sponsor = session.sponsor.as_ref().map(|sponsor| sponsor.account);
+                let grants = session.services.iter().filter_map(|service| service.grant.as_ref());
+                let holds = grants.flat_map(|grant| {
+                    let sponsored = grant.sponsored.as_deref().map(|held| (sponsor, held));
+                    std::iter::once((Some(session.account), &grant.reservation)).chain(sponsored)
+                });
+                for (account, reservation) in holds {
+                    let Some(account) = account else {
+                        report.find(format!("session {}: holds of a sponsor that it does not have", session.id));
+                        continue;
+                    };
+                    for (bucket, amount) in &reservation.buckets {
+                        *held.entry((account, Some(bucket.clone()))).or_default() += amount;
+                        if *amount < 0 || shard.account(account).is_none_or(|a| a.bucket(bucket).is_none()) {
                             report.find(format!(
                                 "session {}: holds {amount} of bucket {bucket}, which cannot be",
                                 session.id
                             ));
                         }
                     }
-                    *held.entry((session.account, None)).or_default() += grant.reservation.credit.micros();
+                    *held.entry((account, None)).or_default() += reservation.credit.micros();
                 }
             }
             for account in shard.accounts() {

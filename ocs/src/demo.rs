@@ -2,7 +2,11 @@
 //! without asking: subscriber n has IMSI 262019 + nine digits, MSISDN 49170 + eight digits, account n. Behind them stands
 //! one who holds each of the offers, from 900000001 on.
 
-use rating_engine::account::{Account, AccountState, Bucket, CdrTrail, Counters, Credit, Holding, Origin, Subscriber};
+use std::sync::Arc;
+
+use rating_engine::account::{
+    Account, AccountState, Bucket, CdrTrail, Counters, Credit, Holding, Origin, Sponsor, Subscriber,
+};
 use rating_engine::ids::{AccountId, BucketId, GroupId, Identifier, OfferName, SubscriberId, TariffName, TenantId};
 use rating_engine::money::{Currency, MICROS, Money};
 use rating_engine::time::Timestamp;
@@ -44,6 +48,10 @@ struct Holder {
     money: i64,
     credit: i64,
     tariff: &'static str,
+    /// The holder whose charging group its account is in, where that is not its own.
+    with: u64,
+    /// The holder whose account pays in business hours.
+    employer: u64,
 }
 
 const fn holder(
@@ -53,11 +61,11 @@ const fn holder(
     credit: i64,
     tariff: &'static str,
 ) -> Holder {
-    Holder { account, offers, money, credit, tariff }
+    Holder { account, offers, money, credit, tariff, with: 0, employer: 0 }
 }
 
-/// One for each offer, and behind them the other lines of the family and the other cards of the pool.
-const HOLDERS: [Holder; 15] = [
+/// One for each offer, and behind them the other lines of the family, the other cards of the pool and the employer.
+const HOLDERS: [Holder; 16] = [
     holder(1, &["start"], 20, 0, "start-payg"),
     holder(2, &["data-m"], 20, 0, "data-m"),
     holder(3, &["all-in-20"], 30, 0, "all-in"),
@@ -66,13 +74,14 @@ const HOLDERS: [Holder; 15] = [
     holder(6, &["start", "roam-world-day"], 50, 0, "start-payg"),
     holder(7, &["family-40"], 0, 200, "family"),
     holder(8, &["flat-30"], 0, 80, "flat-30"),
-    holder(9, &["corporate"], 15, 0, "corporate"),
+    Holder { employer: 16, ..holder(9, &["corporate"], 15, 0, "corporate") },
     holder(10, &["iot-pool"], 0, 100, "iot"),
     holder(11, &["mvno"], 20, 0, "mvno"),
     holder(7, &[], 0, 0, "family"),
     holder(7, &[], 0, 0, "family"),
     holder(10, &[], 0, 0, "iot"),
     holder(10, &[], 0, 0, "iot"),
+    Holder { with: 9, ..holder(16, &[], 0, 500, "corporate") },
 ];
 
 /// Everybody who holds offers, members before those whose offers are for each of them; with the account where it is theirs.
@@ -80,9 +89,17 @@ pub fn holders() -> impl Iterator<Item = (Option<Account>, SubscriberRecord)> {
     let all = || HOLDERS.iter().zip(HOLDERS_FROM..);
     let members = all().filter(|(it, _)| it.offers.is_empty());
     members.chain(all().filter(|(it, _)| !it.offers.is_empty())).filter_map(|(it, number)| {
-        let account = HOLDERS_FROM.checked_add(it.account)?.checked_sub(1)?;
-        let record = record(number, account, it.tariff, it.offers)?;
-        Some(((account == number).then(|| it.account(account)), record))
+        let of = |holder: u64| HOLDERS_FROM.checked_add(holder)?.checked_sub(1);
+        let account = of(it.account)?;
+        let group = GroupId::new(if it.with == 0 { account } else { of(it.with)? });
+        let mut record = record(number, account, it.tariff, it.offers)?;
+        record.subscriber.group = group;
+        if it.employer != 0 {
+            let account = AccountId::new(of(it.employer)?);
+            let sponsor = Sponsor { account, windows: ["business".into()].into(), allowance: false };
+            record.subscriber.sponsor = Some(Arc::new(sponsor));
+        }
+        Some(((account == number).then(|| Account { group, ..it.account(account) }), record))
     })
 }
 
@@ -138,6 +155,7 @@ fn record(number: u64, account: u64, tariff: &str, offers: &[&str]) -> Option<Su
         tariff: TariffName::new(tariff),
         state: AccountState::Active,
         counters: Counters::default(),
+        sponsor: None,
     };
     Some(SubscriberRecord { subscriber, identifiers, offers: offers.iter().map(|name| OfferName::new(name)).collect() })
 }

@@ -5,6 +5,7 @@
 //! log as everything else, so that an import that is interrupted can be run again: what is there already is left alone
 //! and counted.
 
+use std::collections::BTreeSet;
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -13,7 +14,7 @@ use std::sync::Arc;
 
 use rating_engine::account::{
     Account, AccountState, Bucket, BucketScope, COUNTERS_MAX, CdrTrail, Contract, Counter, Counters, Credit, Holding,
-    Origin, Subscriber, Terms,
+    Origin, Sponsor, Subscriber, Terms,
 };
 use rating_engine::calendar::Zone;
 use rating_engine::ids::{
@@ -210,6 +211,35 @@ struct RawSubscriber {
     identifiers: Vec<String>,
     #[serde(default)]
     counters: Vec<RawCounter>,
+    sponsor: Option<RawSponsor>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RawSponsor {
+    account: u64,
+    #[serde(default)]
+    windows: Vec<String>,
+    #[serde(default)]
+    allowance: bool,
+}
+
+/// What accounts that pay for the same subscriber have in common.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its charging group.
+    pub group: GroupId,
+    /// Its tenant.
+    pub tenant: TenantId,
+    /// Its currency.
+    pub currency: Currency,
+}
+
+impl Standing {
+    /// An account's.
+    pub fn of(account: &Account) -> Self {
+        Self { group: account.group, tenant: account.tenant, currency: account.currency }
+    }
 }
 
 /// Reads catalogue documents; `fits` says why one does not fit what is in the data folder.
@@ -305,16 +335,49 @@ pub fn read_accounts(
     })
 }
 
-/// Reads subscriber files; `knows_tariff` says which tariff names are known, `offer` finds an offer, `account_group` says in
-/// which group an account is, `fits` why a subscriber does not fit what is in the data folder.
+/// Who else pays for a subscriber, if that can be.
+fn sponsor(
+    raw: &RawSponsor,
+    (account, own): (AccountId, Standing),
+    theirs: Standing,
+    (tariff, windows): (&TariffName, &BTreeSet<Box<str>>),
+) -> Result<Arc<Sponsor>, String> {
+    let paying = AccountId::new(raw.account);
+    if paying == account {
+        return Err(format!("sponsor: account {paying} is the subscriber's own; name another, or leave it out"));
+    }
+    if theirs.group != own.group {
+        return Err(format!(
+            "sponsor: account {paying} is in charging group {}, the subscriber's account in {}; accounts that pay for one \
+             subscriber need the same \"group\"",
+            theirs.group, own.group
+        ));
+    }
+    if theirs.tenant != own.tenant || theirs.currency != own.currency {
+        return Err(format!("sponsor: account {paying} has another tenant or currency than the subscriber's account"));
+    }
+    if raw.windows.is_empty() && !raw.allowance {
+        return Err("sponsor: it pays for nothing; name \"windows\", or say \"allowance\": true".to_owned());
+    }
+    if let Some(unknown) = raw.windows.iter().find(|name| !windows.contains(name.as_str())) {
+        let known: Vec<&str> = windows.iter().map(|name| &**name).collect();
+        let known = if known.is_empty() { "it has none".to_owned() } else { format!("it has {}", known.join(", ")) };
+        return Err(format!("sponsor: tariff '{tariff}' has no window '{unknown}'; {known}"));
+    }
+    let windows = raw.windows.iter().map(|name| name.as_str().into()).collect();
+    Ok(Arc::new(Sponsor { account: paying, windows, allowance: raw.allowance }))
+}
+
+/// Reads subscriber files; `windows` says which windows a tariff has that is known, `offer` finds an offer, `standing` says
+/// where an account stands, `fits` why a subscriber does not fit what is in the data folder.
 ///
 /// # Errors
 /// Every bad line of every file.
 pub fn read_subscribers(
     files: &[PathBuf],
-    knows_tariff: impl Fn(&TariffName) -> bool,
+    windows: impl Fn(&TariffName) -> Option<BTreeSet<Box<str>>>,
     offer: impl Fn(&OfferName) -> Option<Arc<OfferVersion>>,
-    account_group: impl Fn(AccountId) -> Option<GroupId>,
+    standing: impl Fn(AccountId) -> Option<Standing>,
     fits: impl Fn(&SubscriberRecord) -> Result<(), String>,
 ) -> Result<Vec<SubscriberRecord>, ImportErrors> {
     let mut seen = hash_set();
@@ -325,8 +388,11 @@ pub fn read_subscribers(
             return Err(format!("subscriber {} stands in these files twice", raw.subscriber));
         }
         let account = AccountId::new(raw.account);
-        let group = account_group(account)
-            .ok_or_else(|| format!("account {account} is neither in the accounts file nor in the data folder"))?;
+        let stands = |id| {
+            standing(id).ok_or_else(|| format!("account {id} is neither in the accounts file nor in the data folder"))
+        };
+        let own = stands(account)?;
+        let group = own.group;
         if raw.group.is_some_and(|named| named != group.get()) {
             return Err(format!("account {account} is in charging group {group}, not in {}", raw.group.unwrap_or(0)));
         }
@@ -346,9 +412,15 @@ pub fn read_subscribers(
             (Some(named), None) => TariffName::new(named),
             (None, None) => return Err("a subscriber needs a tariff, or an offer that has one".to_owned()),
         };
-        if !knows_tariff(&tariff) {
-            return Err(format!("tariff '{tariff}' is neither in the catalogue files nor in the data folder"));
-        }
+        let windows = windows(&tariff)
+            .ok_or_else(|| format!("tariff '{tariff}' is neither in the catalogue files nor in the data folder"))?;
+        let sponsor = match &raw.sponsor {
+            None => None,
+            Some(raw) => {
+                let paying = AccountId::new(raw.account);
+                Some(sponsor(raw, (account, own), stands(paying)?, (&tariff, &windows))?)
+            }
+        };
         let tenant = TenantId::new(raw.tenant);
         let mut identifiers = Vec::with_capacity(raw.identifiers.len());
         for text in &raw.identifiers {
@@ -363,7 +435,8 @@ pub fn read_subscribers(
         }
         let id = SubscriberId::new(raw.subscriber);
         let counters = counters(&raw.counters)?;
-        let subscriber = Subscriber { id, tenant, account, group, tariff, state: raw.state.into(), counters };
+        let state = raw.state.into();
+        let subscriber = Subscriber { id, tenant, account, group, tariff, state, counters, sponsor };
         let record = SubscriberRecord { subscriber, identifiers, offers };
         fits(&record)?;
         Ok(record)
@@ -647,8 +720,7 @@ mod tests {
                 r#"{{"subscriber":1,"account":1,"tariff":"start","identifiers":["imsi-262011"],"counters":[{counters}]}}"#
             );
             let file = file(&line);
-            let group = |_| Some(GroupId::new(1));
-            read_subscribers(&[file.path().to_owned()], |_| true, |_| None, group, |_| Ok(()))
+            read_subscribers(&[file.path().to_owned()], windows, |_| None, standing, |_| Ok(()))
         };
         let good = r#"{"id":"voice","unit":"second","used":"42 min","cycle_start":1793491200,"cycle_end":1796083200}"#;
         let records = subscriber(good).unwrap();
@@ -708,15 +780,50 @@ mod tests {
             "\n",
             r#"{"subscriber":4,"account":1,"tariff":"start","identifiers":["msisdn-491701234567"]}"#,
         ));
-        let errors = read_subscribers(
-            &[file.path().to_owned()],
-            |tariff| tariff.as_str() == "start",
-            |_| None,
-            |account| (account.get() == 1).then(|| GroupId::new(1)),
-            |_| Ok(()),
-        )
-        .unwrap_err();
+        let errors = read_subscribers(&[file.path().to_owned()], windows, |_| None, standing, |_| Ok(())).unwrap_err();
         let lines: Vec<usize> = errors.shown.iter().map(|error| error.line).collect();
         assert_eq!(lines, [2, 3, 4]);
+    }
+
+    /// The tariff `start` with the window `business`.
+    fn windows(tariff: &TariffName) -> Option<BTreeSet<Box<str>>> {
+        (tariff.as_str() == "start").then(|| BTreeSet::from(["business".into()]))
+    }
+
+    /// Accounts 1 and 2 of one group, 3 of another, 4 in another currency.
+    fn standing(account: AccountId) -> Option<Standing> {
+        let (group, currency) = match account.get() {
+            1 | 2 => (1, "EUR"),
+            3 => (3, "EUR"),
+            4 => (1, "USD"),
+            _ => return None,
+        };
+        let currency = Currency::parse(currency)?;
+        Some(Standing { group: GroupId::new(group), tenant: TenantId::default(), currency })
+    }
+
+    #[test]
+    fn a_sponsor_is_checked() {
+        let subscriber = |sponsor: &str| {
+            let line = format!(
+                r#"{{"subscriber":1,"account":1,"tariff":"start","identifiers":["imsi-262011"],"sponsor":{sponsor}}}"#
+            );
+            let file = file(&line);
+            read_subscribers(&[file.path().to_owned()], windows, |_| None, standing, |_| Ok(()))
+        };
+        let records = subscriber(r#"{"account":2,"windows":["business"],"allowance":true}"#).unwrap();
+        let expected = Sponsor { account: AccountId::new(2), windows: ["business".into()].into(), allowance: true };
+        assert_eq!(records[0].subscriber.sponsor.as_deref(), Some(&expected));
+        for (sponsor, reason) in [
+            (r#"{"account":1,"allowance":true}"#, "sponsor: account 1 is the subscriber's own"),
+            (r#"{"account":3,"allowance":true}"#, "sponsor: account 3 is in charging group 3"),
+            (r#"{"account":4,"allowance":true}"#, "sponsor: account 4 has another tenant or currency"),
+            (r#"{"account":9,"allowance":true}"#, "account 9 is neither in the accounts file"),
+            (r#"{"account":2}"#, "sponsor: it pays for nothing"),
+            (r#"{"account":2,"windows":["night"]}"#, "sponsor: tariff 'start' has no window 'night'; it has business"),
+        ] {
+            let errors = subscriber(sponsor).unwrap_err();
+            assert!(errors.shown[0].reason.starts_with(reason), "{}", errors.shown[0]);
+        }
     }
 }

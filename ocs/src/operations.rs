@@ -11,6 +11,7 @@ use ocs_api::{
 use rating_engine::account::Account;
 use rating_engine::command::{MutationOutcome, Refusal};
 use rating_engine::ids::{Lsn, SubscriberId};
+use rating_engine::session::Session;
 use rating_engine::shard::Shard;
 use rating_engine::time::Timestamp;
 use tokio::sync::watch;
@@ -94,7 +95,10 @@ fn look<T>(
 /// Everything about an account that is shown, and the entry it follows from. Walks its shard, then the index once.
 fn snapshot(charging: &Charging, selection: &Selection) -> Result<(AccountSnapshot, Lsn), OperationError> {
     let (account, sessions, subscribers, lsn) = look(charging, selection, |shard, account| {
-        let sessions = shard.sessions().filter(|session| session.account == account.id && session.is_open());
+        let pays = |session: &Session| {
+            session.account == account.id || session.sponsor.as_ref().is_some_and(|it| it.account == account.id)
+        };
+        let sessions = shard.sessions().filter(|session| session.is_open() && pays(session));
         let subscribers = shard.subscribers().filter(|subscriber| subscriber.account == account.id);
         let (sessions, subscribers): (Vec<_>, Vec<_>) = (sessions.cloned().collect(), subscribers.cloned().collect());
         (account.clone(), sessions, subscribers, shard.last_lsn())

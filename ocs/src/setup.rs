@@ -21,7 +21,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::demo;
 use crate::directory::Directory;
-use crate::import::{DocumentRecord, SubscriberRecord, same_currency};
+use crate::import::{DocumentRecord, Standing, SubscriberRecord, same_currency};
 use crate::store::{self, Catalogue, Loaded, OpenError, Running, because};
 use crate::telemetry::Telemetry;
 
@@ -143,9 +143,9 @@ impl<'a> There<'a> {
         Self { catalogue: &loaded.store.catalogue, shards: &loaded.shards, directory: &loaded.directory }
     }
 
-    /// Whether there is a tariff of this name.
-    pub fn knows_tariff(&self, name: &TariffName) -> bool {
-        self.catalogue.any(name).is_some()
+    /// The names of all windows of a tariff; `None` where there is no such tariff.
+    pub fn windows(&self, name: &TariffName) -> Option<BTreeSet<Box<str>>> {
+        self.catalogue.windows(name)
     }
 
     /// The subscriber that an identifier of tenant 0 names.
@@ -159,10 +159,10 @@ impl<'a> There<'a> {
         self.catalogue.newest_offer(name)
     }
 
-    /// The charging group of an account, looked up by its number over all groups.
-    pub fn group_of(&self, account: AccountId) -> Option<GroupId> {
+    /// Where an account stands, looked up by its number over all groups.
+    pub fn standing(&self, account: AccountId) -> Option<Standing> {
         let group = self.directory.group_of(account);
-        self.shards.with(group, |shard| shard.account(account).map(|account| account.group))
+        self.shards.with(group, |shard| shard.account(account).map(Standing::of))
     }
 
     /// A subscriber, looked up by its number over all groups; `likely` is looked into first.
@@ -248,7 +248,7 @@ impl<'a> There<'a> {
     /// When it is there in another charging group, or what it would hold does not fit.
     pub fn has_account(&self, account: &Account) -> Result<bool, String> {
         let (id, group) = (account.id, account.group);
-        match self.group_of(id) {
+        match self.standing(id).map(|there| there.group) {
             Some(there) if there == group => Ok(true),
             Some(there) => Err(format!(
                 "account {id} is there in charging group {there}, not in {group}; an account keeps its group: say \

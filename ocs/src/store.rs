@@ -3,7 +3,7 @@
 //! Start-up order (design, section 4): folder lock, catalogue, accounts, subscribers and sessions in parallel, identifiers,
 //! the log's tail, reserved sums and deadlines. Afterwards the journal, the CDR mover and the checkpointer run.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -99,6 +99,15 @@ impl Catalogue {
         let versions = self.tariffs.lock();
         let (_, version) = versions.range((name.clone(), 0)..=(name.clone(), u32::MAX)).next()?;
         Some(version.clone())
+    }
+
+    /// The names of all windows that versions of a tariff have; `None` where there is no such tariff.
+    pub fn windows(&self, name: &TariffName) -> Option<BTreeSet<Box<str>>> {
+        let tariffs = self.tariffs.lock();
+        let mut versions = tariffs.range((name.clone(), 0)..=(name.clone(), u32::MAX)).peekable();
+        versions.peek()?;
+        let calendars = versions.filter_map(|(_, version)| version.calendar());
+        Some(calendars.flat_map(|calendar| calendar.names().iter().cloned()).collect())
     }
 
     /// A version of an offer.

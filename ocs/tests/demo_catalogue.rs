@@ -4,9 +4,13 @@
 #![cfg(test)]
 #![allow(clippy::wildcard_enum_match_arm, reason = "tests")]
 
+use std::sync::Arc;
+
 use ocs::catalogue::{self, Document};
 use ocs::demo;
-use rating_engine::account::{Account, AccountState, Bucket, CdrTrail, Counters, Credit, Holding, Origin, Subscriber};
+use rating_engine::account::{
+    Account, AccountState, Bucket, CdrTrail, Counters, Credit, Holding, Origin, Sponsor, Subscriber,
+};
 use rating_engine::cdr::{CdrKind, RatedCdr};
 use rating_engine::command::{
     Action, Command, Effects, Mutation, MutationOutcome, Outcome, Profile, Requested, ServiceRequest,
@@ -91,10 +95,28 @@ impl Shop {
                 tariff: TariffName::new("start-payg"),
                 state: AccountState::Active,
                 counters: Counters::default(),
+                sponsor: None,
             };
             shop.change(Mutation::PutSubscriber(subscriber));
         }
         shop
+    }
+
+    /// Account 2 pays for subscriber 1 in business hours.
+    fn employ(&mut self) {
+        let limit = Money::from_micros(500_000_000);
+        let credit = Some(Credit { limit, spent: Money::ZERO, reserved: Money::ZERO });
+        let (id, buckets) = (AccountId::new(2), Vec::new());
+        let account = Account { id, buckets, credit, ..self.account().clone() };
+        self.change(Mutation::OpenAccount(Box::new(account)));
+        let sponsor = Arc::new(Sponsor { account: id, windows: ["business".into()].into(), allowance: false });
+        let subscriber = self.shard.subscriber(SubscriberId::new(1)).unwrap().clone();
+        self.change(Mutation::PutSubscriber(Subscriber { sponsor: Some(sponsor), ..subscriber }));
+    }
+
+    /// What the employer spent.
+    fn employers(&self) -> String {
+        self.shard.account(AccountId::new(2)).unwrap().credit.unwrap().spent.to_string()
     }
 
     fn keep<T>(&mut self, mut effects: Effects<T>) -> T {
@@ -437,17 +459,37 @@ fn flat_30_ends_at_the_credit_limit() {
 
 // --- Corporate hybrid ---
 
-/// The employer's 20.00 pay first, business hours are cheaper: 10 minutes on a Wednesday are 0.50, at the weekend 0.90.
+/// Business hours are the employer's: 10 minutes on a Wednesday are 0.50 on its account. At the weekend 0.90 come from the 20.00
+/// that it gives a month, and when those are gone from the private balance. A call from 17:58 on for five minutes is two
+/// minutes of its own, 0.10, and three private ones, 0.27. A holiday is no business day.
 #[test]
-fn corporate_uses_the_employers_money_first() {
+fn corporate_is_paid_by_the_employer_in_business_hours() {
     let mut shop = Shop::new("EUR", "15.00", None, "2027-01-13T12:00:00Z");
+    shop.employ();
     shop.buy("corporate");
     assert_eq!(shop.money(), "35.00");
     assert_eq!(shop.call(600, anywhere()), "0.50");
+    assert_eq!((shop.money().as_str(), shop.employers().as_str()), ("35.00", "0.50"));
     assert_eq!(shop.at("2027-01-16T12:00:00Z").call(600, anywhere()), "0.90");
-    assert_eq!(shop.left("employer#1.0000"), 18_600_000);
+    assert_eq!((shop.left("employer#1.0000"), shop.employers().as_str()), (19_100_000, "0.50"));
     assert_eq!(shop.data(2000 * MIB, anywhere()), "20.00");
-    assert_eq!((shop.left("employer#1.0000"), shop.left("main")), (0, 13_600_000));
+    assert_eq!((shop.left("employer#1.0000"), shop.left("main")), (0, 14_100_000));
+    assert_eq!(shop.at("2027-01-18T16:58:00Z").call(300, anywhere()), "0.37");
+    assert_eq!((shop.left("main"), shop.employers().as_str()), (13_830_000, "0.60"));
+    assert_eq!(shop.at("2027-03-29T12:00:00Z").call(60, anywhere()), "0.09", "Easter Monday");
+    assert_eq!(shop.employers(), "0.60");
+}
+
+/// Data costs the same at all times; in business hours the employer pays it.
+#[test]
+fn corporate_data_in_business_hours_is_the_employers() {
+    let mut shop = Shop::new("EUR", "15.00", None, "2027-01-13T12:00:00Z");
+    shop.employ();
+    shop.buy("corporate");
+    assert_eq!(shop.data(100 * MIB, anywhere()), "1.00");
+    assert_eq!((shop.money().as_str(), shop.employers().as_str()), ("35.00", "1.00"));
+    assert_eq!(shop.at("2027-01-13T18:00:00Z").data(100 * MIB, anywhere()), "1.00");
+    assert_eq!((shop.money().as_str(), shop.employers().as_str()), ("34.00", "1.00"));
 }
 
 // --- IoT pool ---

@@ -8,6 +8,8 @@
 //! - a reservation never lifts `reserved` above the balance (reported overuse may still take the balance below it);
 //! - for every unit, opening + what came in - what went out = what is there ([`Account::proof`]).
 
+use std::sync::Arc;
+
 use smallvec::SmallVec;
 
 use crate::calendar::Zone;
@@ -322,32 +324,147 @@ impl Counters {
     }
 }
 
+/// An account that pays part of what a subscriber of another account of its charging group uses: an employer's (R40).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sponsor {
+    /// It.
+    pub account: AccountId,
+    /// Windows of the tariff, by name, in which it pays for everything.
+    pub windows: Box<[Box<str>]>,
+    /// Whether its buckets pay first in all others, before the subscriber's own account.
+    pub allowance: bool,
+}
+
+/// Which of the two accounts that a subscriber's usage may be charged to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Who {
+    /// Its own.
+    Own,
+    /// Its sponsor's.
+    Sponsor,
+}
+
+/// Who pays for a price line (R40).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Paying {
+    /// One account, all of it.
+    Only(Who),
+    /// The sponsor's buckets as far as they go, then the subscriber's own account.
+    AllowanceFirst,
+}
+
 /// What a subscriber's usage is charged to: all that a charge changes.
 #[derive(Debug)]
 pub struct Means<'a> {
-    /// The account that pays.
+    /// The subscriber's own account.
     pub account: &'a mut Account,
+    /// The account of its sponsor, if it has one, and for what that pays.
+    pub sponsor: Option<(&'a mut Account, &'a Sponsor)>,
     /// What the subscriber has used.
     pub counters: &'a mut Counters,
 }
 
-impl Means<'_> {
-    /// Units of `unit` free for `purpose`, bucket by bucket in order (R17), each with its number in that order; of a
-    /// shared bucket at most what its member cap leaves the subscriber.
-    pub fn units_available<'a>(&'a self, unit: Unit, purpose: Purpose<'a>) -> impl Iterator<Item = (usize, u64)> {
-        let counters = &*self.counters;
-        self.account
-            .buckets
-            .iter()
-            .enumerate()
-            .filter(move |(_, bucket)| bucket.holding == Holding::Units(unit) && bucket.pays(&purpose))
-            .map(move |(number, bucket)| (number, bucket.free_for(counters, purpose.at)))
-            .filter(|(_, free)| *free > 0)
+/// A copy of all that a charge changes, to be worked on beside it.
+#[derive(Debug)]
+pub struct Aside {
+    account: Account,
+    sponsor: Option<Account>,
+    counters: Counters,
+}
+
+impl Aside {
+    /// To be charged, on the terms of `sponsor`.
+    pub fn means<'a>(&'a mut self, terms: Option<&'a Sponsor>) -> Means<'a> {
+        let Self { account, sponsor, counters } = self;
+        Means { account, sponsor: sponsor.as_mut().zip(terms), counters }
+    }
+}
+
+impl<'m> Means<'m> {
+    /// A copy of it.
+    pub fn aside(&self) -> Aside {
+        let sponsor = self.sponsor.as_ref().map(|(account, _)| (**account).clone());
+        Aside { account: self.account.clone(), sponsor, counters: self.counters.clone() }
+    }
+
+    /// Takes over what was done to a copy of it.
+    pub fn adopt(&mut self, aside: Aside) {
+        let Aside { account, sponsor, counters } = aside;
+        (*self.account, *self.counters) = (account, counters);
+        if let (Some((there, _)), Some(sponsor)) = (&mut self.sponsor, sponsor) {
+            **there = sponsor;
+        }
+    }
+
+    /// On which terms another account pays.
+    pub fn terms(&self) -> Option<&'m Sponsor> {
+        self.sponsor.as_ref().map(|(_, terms)| *terms)
+    }
+
+    /// Who pays for what is used in the window of this name.
+    pub fn paying<'w>(&self, window: impl FnOnce() -> &'w str) -> Paying {
+        let Some((account, terms)) = &self.sponsor else { return Paying::Only(Who::Own) };
+        let window = window();
+        if terms.windows.iter().any(|named| **named == *window) {
+            Paying::Only(Who::Sponsor)
+        } else if terms.allowance && account.state == AccountState::Active {
+            Paying::AllowanceFirst
+        } else {
+            Paying::Only(Who::Own)
+        }
+    }
+
+    /// One of the accounts; without a sponsor that is its own.
+    pub fn of(&self, who: Who) -> &Account {
+        match (who, &self.sponsor) {
+            (Who::Sponsor, Some((account, _))) => account,
+            (Who::Sponsor, None) | (Who::Own, _) => self.account,
+        }
+    }
+
+    /// The same, to be changed.
+    pub fn of_mut(&mut self, who: Who) -> &mut Account {
+        match (who, &mut self.sponsor) {
+            (Who::Sponsor, Some((account, _))) => account,
+            (Who::Sponsor, None) | (Who::Own, _) => self.account,
+        }
+    }
+
+    /// What the subscriber may use of one of the accounts.
+    pub fn wallet(&self, who: Who) -> Wallet<'_> {
+        Wallet { account: self.of(who), counters: self.counters, on_credit: true }
+    }
+
+    /// What pays, the first first.
+    pub fn wallets(&self, paying: Paying) -> impl Iterator<Item = (Who, Wallet<'_>)> {
+        let (first, then) = match paying {
+            Paying::Only(who) => ((who, self.wallet(who)), None),
+            Paying::AllowanceFirst => {
+                let allowance = Wallet { on_credit: false, ..self.wallet(Who::Sponsor) };
+                ((Who::Sponsor, allowance), Some((Who::Own, self.wallet(Who::Own))))
+            }
+        };
+        std::iter::once(first).chain(then)
+    }
+
+    /// The accounts, the subscriber's own first.
+    pub fn accounts(&self) -> impl Iterator<Item = &Account> {
+        let sponsor = self.sponsor.as_ref().map(|(account, _)| &**account);
+        std::iter::once(&*self.account).chain(sponsor)
+    }
+
+    /// Money held by open sessions, of all accounts.
+    pub fn reserved_money(&self) -> Money {
+        self.accounts().fold(Money::ZERO, |sum, account| sum.saturating_add(account.reserved_money()))
     }
 
     /// Takes up to `quantity` units in order and says from where; what no bucket had is not taken.
-    pub fn take_units(&mut self, unit: Unit, quantity: u64, purpose: Purpose<'_>) -> Movements {
-        let Self { account, counters } = self;
+    pub fn take_units(&mut self, who: Who, unit: Unit, quantity: u64, purpose: Purpose<'_>) -> Movements {
+        let Self { account, sponsor, counters } = self;
+        let account = match (who, sponsor) {
+            (Who::Sponsor, Some((account, _))) => account,
+            (Who::Sponsor, None) | (Who::Own, _) => account,
+        };
         let mut left = quantity;
         let mut movements = Movements::new();
         for bucket in &mut account.buckets {
@@ -392,6 +509,35 @@ impl Means<'_> {
             Some(cycle) => cycle.at(at),
             None => Cycle::calendar_months(zone).at(at),
         }
+    }
+}
+
+/// What a subscriber may use of an account.
+#[derive(Clone, Copy, Debug)]
+pub struct Wallet<'a> {
+    /// The account.
+    pub account: &'a Account,
+    /// What the subscriber has used.
+    pub counters: &'a Counters,
+    /// Whether the credit line is for it.
+    pub on_credit: bool,
+}
+
+impl<'a> Wallet<'a> {
+    /// Units of `unit` free for `purpose`, bucket by bucket in order (R17), each with its number in that order; of a
+    /// shared bucket at most what its member cap leaves the subscriber.
+    pub fn units(self, unit: Unit, purpose: Purpose<'a>) -> impl Iterator<Item = (usize, u64)> + 'a {
+        let buckets = self.account.buckets.iter().enumerate();
+        let paying = buckets
+            .filter(move |(_, bucket)| bucket.holding == Holding::Units(unit) && bucket.pays(&purpose))
+            .map(move |(number, bucket)| (number, bucket.free_for(self.counters, purpose.at)));
+        paying.filter(|(_, free)| *free > 0)
+    }
+
+    /// What may be promised of its money, see [`Account::free_purses`].
+    pub fn purses(self, purpose: Purpose<'a>) -> impl Iterator<Item = Purse> + 'a {
+        let purses = self.account.free_purses(purpose);
+        purses.filter(move |purse| self.on_credit || purse.place != Place::Credit)
     }
 }
 
@@ -581,7 +727,7 @@ impl Account {
     }
 
     /// Debt, and what money buckets and the credit line are short of: spent or held beyond what there is.
-    fn owed(&self) -> Money {
+    pub fn owed(&self) -> Money {
         let short = |available: Money| Money::ZERO.saturating_sub(available).max(Money::ZERO);
         let buckets = self.buckets.iter().filter(|bucket| bucket.holding == Holding::Money);
         let buckets = buckets.map(|bucket| short(Money::from_micros(bucket.available())));
@@ -594,8 +740,8 @@ impl Account {
         self.free_purses(purpose).map(|purse| purse.available).fold(Money::ZERO, Money::saturating_add)
     }
 
-    /// Holds what `wanted` says. The caller has taken the amounts from [`Self::units_available`] and
-    /// [`Self::free_purses`] of this very state.
+    /// Holds what `wanted` says. The caller has taken the amounts from [`Wallet::units`] and
+    /// [`Wallet::purses`] of this very state.
     pub fn reserve(&mut self, wanted: &[(Place, i64)]) -> Reservation {
         let mut reservation = Reservation::default();
         for (place, amount) in wanted {
@@ -966,4 +1112,6 @@ pub struct Subscriber {
     pub state: AccountState,
     /// What it used so far in its cycles.
     pub counters: Counters,
+    /// Whoever else pays for it.
+    pub sponsor: Option<Arc<Sponsor>>,
 }

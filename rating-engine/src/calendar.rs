@@ -401,6 +401,11 @@ impl Calendar {
         self.names.len() - 1
     }
 
+    /// The names of its windows, the default one first.
+    pub fn names(&self) -> &[Box<str>] {
+        &self.names
+    }
+
     /// The name of a window.
     pub fn name(&self, window: WindowId) -> &str {
         self.names.get(usize::from(window.0)).map_or("", |name| name)

@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::account::{Account, Counters, Flow, Holding, Holds, Means, Place, Purpose};
-use crate::cdr::{Component, Movements, PriceLine, PriceLines};
+use crate::account::{Account, Counters, Flow, Holding, Holds, Means, Paying, Place, Purpose, Wallet, Who};
+use crate::cdr::{Component, Movement, Movements, Payer, PriceLine, PriceLines};
 use crate::money::{Exact, Money, Rounding, RoundingScope, round};
 use crate::session::{LINES_MAX, LineState, Rated};
 use crate::tariff::{Price, Pulse, TariffVersion, TierScope};
@@ -49,7 +49,9 @@ pub struct Slice {
     pub charged_before: Money,
     /// The increase of the charge, rounded.
     pub amount: Money,
-    /// Who paid: units first, then money.
+    /// Which account paid.
+    pub who: Who,
+    /// What of it paid: units first, then money.
     pub movements: Movements,
     /// Components that grew.
     pub lines: PriceLines,
@@ -103,6 +105,33 @@ struct Portion<'a> {
     seconds: u64,
 }
 
+impl Portion<'_> {
+    /// What of it is to be paid, in units.
+    const fn payable(&self) -> u64 {
+        match self.applied.price.measure.unit() {
+            Unit::Second => self.seconds,
+            Unit::Octet | Unit::Event => self.used,
+        }
+    }
+
+    /// So many of the units to be paid, and the rest.
+    fn split_at(self, units: u64) -> (Self, Self) {
+        let used = units.min(self.used);
+        if self.applied.price.measure.unit() != Unit::Second {
+            return (Self { used, ..self }, Self { used: self.used - used, ..self });
+        }
+        let later = |at: Timestamp, seconds: u64| at.plus_seconds(i64::try_from(seconds).unwrap_or(i64::MAX));
+        let tail = Self {
+            at: later(self.at, used),
+            paid_from: later(self.paid_from, units),
+            used: self.used - used,
+            seconds: self.seconds.saturating_sub(units),
+            ..self
+        };
+        (Self { used, seconds: units.min(self.seconds), ..self }, tail)
+    }
+}
+
 /// Prices `quantity` more units that were used from `at` on and takes them from the account (R02 to R09, R12, R13, R17 to
 /// R19, R23, R41). Adds to `slices`. `applied` is the price at `at`.
 ///
@@ -118,36 +147,108 @@ pub fn settle(
     applied: Applied<'_>,
     slices: &mut Slices,
 ) -> Result<(), RatingError> {
-    if applied.price.measure.unit() != Unit::Second {
-        let portion = Portion { applied, at, paid_from: at, used: quantity, seconds: 0 };
-        slices.push(settle_portion(means, pricing, rated, portion)?);
-        return Ok(());
-    }
-    let mut laid = Laid::new(&pricing.book, rated, quantity, at)?;
-    let first = laid.next(means, pricing, rated)?;
-    if laid.is_done() {
-        slices.push(settle_portion(means, pricing, rated, first)?);
+    let mut laid = match applied.price.measure.unit() {
+        Unit::Second => Some(Laid::new(&pricing.book, rated, quantity, at)?),
+        Unit::Octet | Unit::Event => None,
+    };
+    let mut portion = match &mut laid {
+        Some(laid) => laid.next(means, pricing, rated)?,
+        None => Portion { applied, at, paid_from: at, used: quantity, seconds: 0 },
+    };
+    let is_last = |laid: &Option<Laid>| laid.as_ref().is_none_or(Laid::is_done);
+    if is_last(&laid)
+        && let Paying::Only(who) = portion.applied.paid_by(means)
+    {
+        slices.push(settle_portion(means, pricing, rated, portion, who)?);
         return Ok(());
     }
     // Beside the originals, so that a later part that cannot be rated leaves nothing of the earlier ones.
-    let (mut account, mut counters, mut counted) = (means.account.clone(), means.counters.clone(), rated.clone());
-    let mut paying = Means { account: &mut account, counters: &mut counters };
-    let before = slices.len();
-    slices.push(settle_portion(&mut paying, pricing, &mut counted, first)?);
-    while !laid.is_done() {
-        if slices.len() >= SLICES_MAX {
-            return Err(RatingError::OutOfRange);
+    let (mut aside, mut counted, before) = (means.aside(), rated.clone(), slices.len());
+    let mut paying = aside.means(means.terms());
+    loop {
+        for (who, portion) in shares(&paying, pricing, &counted, portion)? {
+            if slices.len() >= SLICES_MAX {
+                return Err(RatingError::OutOfRange);
+            }
+            let slice = settle_portion(&mut paying, pricing, &mut counted, portion, who)?;
+            match slices.get_mut(before..).and_then(<[Slice]>::last_mut) {
+                // Only other buckets pay.
+                Some(last)
+                    if (last.line, last.who) == (slice.line, slice.who)
+                        && pricing.book.is_one_period(last.at, slice.at) =>
+                {
+                    last.join(slice);
+                }
+                _ => slices.push(slice),
+            }
         }
-        let portion = laid.next(&paying, pricing, &counted)?;
-        let slice = settle_portion(&mut paying, pricing, &mut counted, portion)?;
-        match slices.get_mut(before..).and_then(<[Slice]>::last_mut) {
-            // Only other buckets pay.
-            Some(last) if last.line == slice.line && pricing.book.is_one_period(last.at, slice.at) => last.join(slice),
-            _ => slices.push(slice),
+        match laid.as_mut().filter(|laid| !laid.is_done()) {
+            Some(laid) => portion = laid.next(&paying, pricing, &counted)?,
+            None => break,
         }
     }
-    (*means.account, *means.counters, *rated) = (account, counters, counted);
+    means.adopt(aside);
+    *rated = counted;
     Ok(())
+}
+
+/// A portion as its payers share it: what the sponsor's buckets can pay of it, and the rest (R40).
+fn shares<'a>(
+    means: &Means<'_>,
+    pricing: &Pricing<'a>,
+    rated: &Rated,
+    portion: Portion<'a>,
+) -> Result<SmallVec<[(Who, Portion<'a>); 2]>, RatingError> {
+    let mut shares = SmallVec::new();
+    let allowed = match portion.applied.paid_by(means) {
+        Paying::Only(who) => {
+            shares.push((who, portion));
+            return Ok(shares);
+        }
+        Paying::AllowanceFirst => allowed(means, pricing, rated, portion)?,
+    };
+    let (head, tail) = portion.split_at(allowed);
+    if allowed > 0 {
+        shares.push((Who::Sponsor, head));
+    }
+    if allowed == 0 || tail.used > 0 || tail.seconds > 0 {
+        shares.push((Who::Own, tail));
+    }
+    Ok(shares)
+}
+
+/// How much of a portion the sponsor's buckets can pay without going below zero: units, then whole pulses of money.
+fn allowed(means: &Means<'_>, pricing: &Pricing<'_>, rated: &Rated, portion: Portion<'_>) -> Result<u64, RatingError> {
+    if portion.applied.price.zero_rated {
+        return Ok(0);
+    }
+    let wanted = portion.payable();
+    let mut left_alone = means.of(Who::Sponsor).clone();
+    // A fee, or the rounding of all of it, may take what pulses alone would have left: looked at once more without that.
+    for _ in 0..2 {
+        let wallet = Wallet { account: &left_alone, counters: means.counters, on_credit: false };
+        let mut draw = Draw::new(means.counters, pricing, portion.applied, rated, wanted, portion.paid_from);
+        let held = money_held(&left_alone, &draw.from(wallet));
+        let allowed = wanted - draw.left;
+        if allowed == 0 {
+            break;
+        }
+        let (head, _) = portion.split_at(allowed);
+        let mut aside = means.aside();
+        let mut paying = aside.means(means.terms());
+        let slice = settle_portion(&mut paying, pricing, &mut rated.clone(), head, Who::Sponsor)?;
+        let credit = |movement: &&Movement| movement.payer == Payer::Credit;
+        let on_credit = slice.movements.iter().find(credit).map_or(0, |movement| movement.delta.saturating_neg());
+        let owed = paying.of(Who::Sponsor).owed().saturating_sub(means.of(Who::Sponsor).owed());
+        let short = owed.saturating_add(Money::from_micros(on_credit));
+        if short <= Money::ZERO {
+            return Ok(allowed);
+        }
+        let beyond = slice.amount.saturating_sub(held).max(short);
+        let (_, holds) = afford_money(wallet, beyond, pricing.purpose(portion.paid_from));
+        let _held = left_alone.reserve(&holds);
+    }
+    Ok(0)
 }
 
 /// Seconds laid end to end, pulse after pulse: each pulse belongs to the price, the window and the buckets of the instant
@@ -216,7 +317,8 @@ impl Laid {
             return Err(RatingError::NoPrice);
         }
         let wanted = self.end.saturating_sub(self.begun);
-        let buckets = means.account.buckets.iter().flat_map(|bucket| [bucket.valid_from, bucket.valid_to]);
+        let buckets = means.accounts().flat_map(|account| &account.buckets);
+        let buckets = buckets.flat_map(|bucket| [bucket.valid_from, bucket.valid_to]);
         let edges = buckets.filter(|edge| !price.zero_rated && *edge > start);
         let edges = edges.chain([applied.until]).chain(cycle_end(means, applied, start));
         let edge = edges.min().unwrap_or(Timestamp::NEVER);
@@ -238,12 +340,13 @@ impl Laid {
     }
 }
 
-/// Prices and takes what belongs to one price line.
+/// Prices what belongs to one price line, and takes it from one account.
 fn settle_portion(
     means: &mut Means<'_>,
     pricing: &Pricing<'_>,
     rated: &mut Rated,
     portion: Portion<'_>,
+    who: Who,
 ) -> Result<Slice, RatingError> {
     let Portion { applied, at, paid_from, used, .. } = portion;
     let (key, unit) = (applied.line(), applied.price.measure.unit());
@@ -254,8 +357,8 @@ fn settle_portion(
     let fresh = LineState { key, ..LineState::default() };
     let before = place.and_then(|place| rated.lines.get(place)).unwrap_or(&fresh);
     let (used_before, rated_before, charged_before) = (before.used, before.rated, rated.charged);
-    let priced = price_increase(means, &pricing.book, rated, before, portion, purpose)?;
-    let account = &mut *means.account;
+    let priced = price_increase(means.wallet(who), &pricing.book, rated, before, portion, purpose)?;
+    let account = means.of_mut(who);
     let amount = priced.total.checked_sub(rated.charged).ok_or(RatingError::OutOfRange)?.max(Money::ZERO);
     let charged = rated.charged.checked_add(amount).ok_or(RatingError::OutOfRange)?;
     let quantity = i64::try_from(priced.from_buckets).ok();
@@ -263,7 +366,7 @@ fn settle_portion(
     countable.ok_or(RatingError::OutOfRange)?;
     // Nothing has changed so far. Money first, because it alone can refuse; units were counted from this very state.
     let paid = account.take_money(amount, purpose).ok_or(RatingError::OutOfRange)?;
-    let mut movements = means.take_units(unit, priced.from_buckets, purpose);
+    let mut movements = means.take_units(who, unit, priced.from_buckets, purpose);
     if movements.is_empty() {
         movements = paid;
     } else if !paid.is_empty() {
@@ -294,13 +397,14 @@ fn settle_portion(
         tier_from: priced.tier_from,
         charged_before,
         amount,
+        who,
         movements,
         lines: priced.lines,
     })
 }
 
 fn price_increase(
-    means: &Means<'_>,
+    wallet: Wallet<'_>,
     book: &Book<'_>,
     rated: &Rated,
     before: &LineState,
@@ -316,8 +420,8 @@ fn price_increase(
         return Ok(Priced { line, connect_fee, from_buckets: 0, total, lines, rated: 0, tier_from: 0 });
     }
     let unit = price.measure.unit();
-    let free = means.units_available(unit, purpose).fold(0u64, |sum, (_, free)| sum.saturating_add(free));
-    let reached = reached(means.counters, book, rated, portion.applied, purpose.at);
+    let free = wallet.units(unit, purpose).fold(0u64, |sum, (_, free)| sum.saturating_add(free));
+    let reached = reached(wallet.counters, book, rated, portion.applied, purpose.at);
     let (from_buckets, paid_from, paid) = match unit {
         // Buckets pay rated seconds, and those seconds count towards the tiers (R09, R18).
         Unit::Second => {
@@ -477,15 +581,17 @@ fn limit(applied: Applied<'_>, amount: Money) -> Result<Money, RatingError> {
 pub struct Affordable {
     /// Units that can be paid; at most what was wanted.
     pub quantity: u64,
-    /// What to hold, in order.
+    /// What to hold of the subscriber's own account, in order.
     pub holds: Holds,
+    /// What to hold of the sponsor's.
+    pub sponsored: Holds,
     /// When the first of the buckets that hold it stops paying.
     pub valid_to: Timestamp,
 }
 
-/// How much of `wanted` units the account can pay (R22): unit buckets first, unit by unit; then money purse by purse,
-/// whole pulses from each, counted from a fresh pulse and without connect fee, at the tier the service has reached. What
-/// is free, also beyond the most that the price takes (R08), needs no purse. `applied` is the price at `at`.
+/// How much of `wanted` units can be paid (R22), account by account: unit buckets first, unit by unit; then money purse by
+/// purse, whole pulses from each, counted from a fresh pulse and without connect fee, at the tier the service has reached.
+/// What is free, also beyond the most that the price takes (R08), needs no purse. `applied` is the price at `at`.
 pub fn afford(
     means: &Means<'_>,
     pricing: &Pricing<'_>,
@@ -494,73 +600,126 @@ pub fn afford(
     wanted: u64,
     at: Timestamp,
 ) -> Affordable {
-    let (Applied { price, window, .. }, purpose) = (applied, pricing.purpose(at));
-    let mut result = Affordable { quantity: wanted, holds: Holds::new(), valid_to: Timestamp::NEVER };
-    if price.zero_rated {
+    let (holds, sponsored) = (Holds::new(), Holds::new());
+    let mut result = Affordable { quantity: wanted, holds, sponsored, valid_to: Timestamp::NEVER };
+    if applied.price.zero_rated {
         return result;
     }
-    let account = &*means.account;
-    let mut left = wanted;
-    for (number, free) in means.units_available(price.measure.unit(), purpose) {
-        if left == 0 {
-            break;
+    let mut draw = Draw::new(means.counters, pricing, applied, rated, wanted, at);
+    for (who, wallet) in means.wallets(applied.paid_by(means)) {
+        let holds = draw.from(wallet);
+        for (place, _) in &holds {
+            if let Place::Bucket(number) = place
+                && let Some(bucket) = wallet.account.buckets.get(*number)
+            {
+                result.valid_to = result.valid_to.min(bucket.valid_to);
+            }
         }
-        let taken = free.min(left);
-        left -= taken;
-        result.holds.push((Place::Bucket(number), i64::try_from(taken).unwrap_or(i64::MAX)));
-    }
-    let mut reached = reached(means.counters, &pricing.book, rated, applied, at);
-    let tiers = price.tiers.get(window);
-    if price.measure.unit() == Unit::Second {
-        reached = reached.saturating_add(wanted - left);
-    }
-    let charged = rated.charged.saturating_sub(rated.network_rated);
-    let most = price.max_charge.and_then(|most| limit(applied, most).ok());
-    let mut room = most.map_or(Money::MAX, |most| most.saturating_sub(charged).max(Money::ZERO));
-    let cost = |from: u64, quantity: u64, room: Money| {
-        let exact = tiers.price(from, quantity).and_then(|exact| applied.converted(exact));
-        let cost = exact.and_then(Exact::ceil);
-        if price.max_charge.is_some() { Some(cost.map_or(room, |cost| cost.min(room))) } else { cost }
-    };
-    let mut pulse = price.pulse;
-    // After the first pulse the call goes on: what follows is no first pulse any more.
-    let following = pulse.following();
-    if room == Money::ZERO || tiers.is_free_at(reached) {
-        let free = |whole| cost(reached, whole, room).filter(|cost| *cost == Money::ZERO);
-        if let Some((whole, _)) = most_pulses(pulse, left, free) {
-            left = left.saturating_sub(whole);
-            reached = reached.saturating_add(whole);
-            pulse = following;
+        match who {
+            Who::Own => result.holds = holds,
+            Who::Sponsor => result.sponsored = holds,
         }
     }
-    for purse in account.free_purses(purpose) {
-        if left == 0 {
-            break;
-        }
-        if purse.available <= Money::ZERO {
-            continue;
-        }
-        let affordable = |whole| cost(reached, whole, room).filter(|cost| *cost <= purse.available);
-        let Some((whole, hold)) = most_pulses(pulse, left, affordable) else { continue };
-        result.holds.push((purse.place, hold.micros()));
-        left = left.saturating_sub(whole);
-        reached = reached.saturating_add(whole);
-        room = room.saturating_sub(hold);
-        pulse = following;
-    }
-    result.quantity = wanted - left;
-    for (place, _) in &result.holds {
-        if let Place::Bucket(number) = place
-            && let Some(bucket) = account.buckets.get(*number)
-        {
-            result.valid_to = result.valid_to.min(bucket.valid_to);
-        }
-    }
+    result.quantity = wanted - draw.left;
     result
 }
 
+/// Looks for what can pay a wanted quantity, in one account after the other.
+struct Draw<'a> {
+    applied: Applied<'a>,
+    purpose: Purpose<'a>,
+    /// Units that nothing pays so far.
+    left: u64,
+    /// Where in the tiers they begin.
+    reached: u64,
+    /// Money that the price may still take (R08).
+    room: Money,
+    /// After the first pulse the call goes on: what follows is no first pulse any more.
+    pulse: Pulse,
+}
+
+impl<'a> Draw<'a> {
+    fn new(
+        counters: &Counters,
+        pricing: &Pricing<'a>,
+        applied: Applied<'a>,
+        rated: &Rated,
+        wanted: u64,
+        at: Timestamp,
+    ) -> Self {
+        let charged = rated.charged.saturating_sub(rated.network_rated);
+        let most = applied.price.max_charge.and_then(|most| limit(applied, most).ok());
+        Self {
+            applied,
+            purpose: pricing.purpose(at),
+            left: wanted,
+            reached: reached(counters, &pricing.book, rated, applied, at),
+            room: most.map_or(Money::MAX, |most| most.saturating_sub(charged).max(Money::ZERO)),
+            pulse: applied.price.pulse,
+        }
+    }
+
+    /// What is to be held of this account.
+    fn from(&mut self, wallet: Wallet<'_>) -> Holds {
+        let Applied { price, window, .. } = self.applied;
+        let mut holds = Holds::new();
+        let wanted = self.left;
+        for (number, free) in wallet.units(price.measure.unit(), self.purpose) {
+            if self.left == 0 {
+                break;
+            }
+            let taken = free.min(self.left);
+            self.left -= taken;
+            holds.push((Place::Bucket(number), i64::try_from(taken).unwrap_or(i64::MAX)));
+        }
+        if price.measure.unit() == Unit::Second {
+            self.reached = self.reached.saturating_add(wanted - self.left);
+        }
+        let (applied, tiers) = (self.applied, price.tiers.get(window));
+        let cost = |from: u64, quantity: u64, room: Money| {
+            let exact = tiers.price(from, quantity).and_then(|exact| applied.converted(exact));
+            let cost = exact.and_then(Exact::ceil);
+            if price.max_charge.is_some() { Some(cost.map_or(room, |cost| cost.min(room))) } else { cost }
+        };
+        if self.room == Money::ZERO || tiers.is_free_at(self.reached) {
+            let free = |whole| cost(self.reached, whole, self.room).filter(|cost| *cost == Money::ZERO);
+            if let Some((whole, _)) = most_pulses(self.pulse, self.left, free) {
+                self.goes_on(whole);
+            }
+        }
+        for purse in wallet.purses(self.purpose) {
+            if self.left == 0 {
+                break;
+            }
+            if purse.available <= Money::ZERO {
+                continue;
+            }
+            let affordable = |whole| cost(self.reached, whole, self.room).filter(|cost| *cost <= purse.available);
+            let Some((whole, hold)) = most_pulses(self.pulse, self.left, affordable) else { continue };
+            holds.push((purse.place, hold.micros()));
+            self.room = self.room.saturating_sub(hold);
+            self.goes_on(whole);
+        }
+        holds
+    }
+
+    fn goes_on(&mut self, whole: u64) {
+        self.left = self.left.saturating_sub(whole);
+        self.reached = self.reached.saturating_add(whole);
+        self.pulse = self.applied.price.pulse.following();
+    }
+}
+
+impl Affordable {
+    /// The money that it holds.
+    pub fn money(&self, means: &Means<'_>) -> Money {
+        let own = money_held(means.of(Who::Own), &self.holds);
+        own.saturating_add(money_held(means.of(Who::Sponsor), &self.sponsored))
+    }
+}
+
 /// The money in `holds`.
-pub fn money_held(account: &Account, holds: &Holds) -> Money {
+fn money_held(account: &Account, holds: &Holds) -> Money {
     let is_money = |place: &Place| match place {
         Place::Bucket(number) => account.buckets.get(*number).is_some_and(|bucket| bucket.holding == Holding::Money),
         Place::Credit => true,
@@ -580,8 +739,9 @@ pub fn is_ample(
     at: Timestamp,
 ) -> bool {
     let (Applied { price, window, .. }, purpose) = (applied, pricing.purpose(at));
-    let account = &*means.account;
-    let units = means.units_available(price.measure.unit(), purpose);
+    // Of several accounts the last must do.
+    let Some((_, wallet)) = means.wallets(applied.paid_by(means)).last() else { return false };
+    let units = wallet.units(price.measure.unit(), purpose);
     let left = units.fold(wanted, |left, (_, free)| left.saturating_sub(free));
     if left == 0 || price.zero_rated {
         return true;
@@ -592,7 +752,7 @@ pub fn is_ample(
     let exact = price.tiers.get(window).price(reached, whole).and_then(|exact| applied.converted(exact));
     let Some(cost) = exact.and_then(Exact::ceil) else { return false };
     // Several purses may be too small for a pulse each: one must do.
-    account.free_purses(purpose).any(|purse| purse.available >= cost)
+    wallet.purses(purpose).any(|purse| purse.available >= cost)
 }
 
 /// The quantity of the most whole pulses, at most those that `wanted` reaches into, that are affordable, and their cost;
@@ -625,10 +785,10 @@ fn most_pulses(pulse: Pulse, wanted: u64, affordable: impl Fn(u64) -> Option<Mon
 }
 
 /// Holds `amount` of money that the network rated itself, or as much of it as there is.
-pub fn afford_money(account: &Account, amount: Money, purpose: Purpose<'_>) -> (Money, Holds) {
+pub fn afford_money(wallet: Wallet<'_>, amount: Money, purpose: Purpose<'_>) -> (Money, Holds) {
     let mut left = amount;
     let mut holds = Holds::new();
-    for purse in account.free_purses(purpose) {
+    for purse in wallet.purses(purpose) {
         let taken = purse.available.min(left);
         if taken > Money::ZERO {
             left = left.saturating_sub(taken);

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::account::{Holding, Reservation};
+use crate::account::{Holding, Reservation, Sponsor, Who};
 use crate::cdr::{Cause, Payer};
 use crate::command::{Outcome, RequestKind};
 use crate::context::Context;
@@ -47,6 +47,8 @@ pub struct Session {
     pub tenant: TenantId,
     /// Who pays.
     pub account: AccountId,
+    /// Whoever else does: of its group.
+    pub sponsor: Option<Arc<Sponsor>>,
     /// When it was opened.
     pub opened: Timestamp,
     /// When its client was last heard.
@@ -123,8 +125,10 @@ pub struct GrantState {
     pub validity_seconds: u32,
     /// When another price begins, if the client was told to report what it used before and after apart.
     pub switch: Option<Timestamp>,
-    /// What is held for it.
+    /// What is held for it of the session's account.
     pub reservation: Reservation,
+    /// What is held for it of the sponsor's.
+    pub sponsored: Option<Box<Reservation>>,
 }
 
 /// Cumulative usage and charge of one service (R04).
@@ -186,12 +190,14 @@ pub struct StoredAnswer {
     pub outcome: Arc<Outcome>,
 }
 
-/// A one-time event's charge.
+/// What a one-time event charged to one account for one service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventCharge {
     /// The service.
     pub key: ServiceKey,
-    /// Its CDR.
+    /// Which account was charged.
+    pub who: Who,
+    /// Its CDR, the first where there are several.
     pub cdr: CdrPosition,
     /// What was counted; `None` for money that the network rated.
     pub measure: Option<Measure>,

@@ -27,9 +27,9 @@ use smallvec::SmallVec;
 use self::archive::Ended;
 pub use self::archive::{Archived, Leaving};
 use self::refusals::{RefusalKey, Refusals};
-use self::serve::serve_all;
+use self::serve::{release, serve_all};
 pub use self::stored::{Entity, Image};
-use crate::account::{Account, AccountState, Counters, Means, Subscriber};
+use crate::account::{Account, AccountState, Counters, Means, Sponsor, Subscriber};
 use crate::cdr::{Cause, CdrKind, CdrSource, RatedCdr};
 use crate::command::{
     Action, Answered, Command, Denial, Effects, EntityKey, Facts, MutationKey, MutationOutcome, Outcome, Profile,
@@ -194,6 +194,8 @@ struct Scene<'a> {
     used_in: &'a Arc<Context>,
     book: Book<'a>,
     tariffs: &'a Tariffs,
+    /// Whether windows decide who pays.
+    by_window: bool,
 }
 
 impl Shard {
@@ -247,10 +249,10 @@ impl Shard {
     fn payer(&self, subscriber: SubscriberId) -> Result<(&Subscriber, &Account), Refusal> {
         let subscriber = &self.subscribers.get(&subscriber).ok_or(Refusal::UnknownSubscriber)?.value;
         let account = &self.accounts.get(&subscriber.account).ok_or(Refusal::UnknownSubscriber)?.value;
-        match subscriber.state.max(account.state) {
-            AccountState::Active => Ok((subscriber, account)),
-            AccountState::Suspended => Err(Refusal::ServiceDenied),
-            AccountState::Barred | AccountState::Closed => Err(Refusal::Rejected),
+        match denial_of(subscriber.state.max(account.state)) {
+            None => Ok((subscriber, account)),
+            Some(Denial::ServiceDenied) => Err(Refusal::ServiceDenied),
+            Some(_) => Err(Refusal::Rejected),
         }
     }
 
@@ -272,36 +274,34 @@ impl Shard {
         if reopens {
             self.end_silently(&command.session, command.now, Cause::Reopened, &mut effects);
         }
-        let Some(account) = self.accounts.get_mut(&session.account).map(|slot| &mut slot.value) else {
+        let Some(subscriber) = self.subscribers.get_mut(&session.subscriber).map(|slot| &mut slot.value) else {
             return refused(Refusal::UnknownSubscriber);
         };
-        let Some(subscriber) = self.subscribers.get_mut(&session.subscriber).map(|slot| &mut slot.value) else {
+        let sponsor = session.sponsor.clone();
+        let counters = &mut subscriber.counters;
+        let Some(mut means) = means_of(&mut self.accounts, session.account, sponsor.as_deref(), counters) else {
             return refused(Refusal::UnknownSubscriber);
         };
         let Action::Start(requests) = &command.action else {
             return refused(Refusal::OutOfRange);
         };
-        let reserved_before = account.reserved_money();
-        let scene = scene(&command, &session.id, session.subscriber, &session.context, &session.tariff, tariffs);
-        let mut means = Means { account, counters: &mut subscriber.counters };
+        let reserved_before = means.reserved_money();
+        let scene = Scene {
+            by_window: sponsor.is_some(),
+            ..scene(&command, &session.id, session.subscriber, &session.context, &session.tariff, tariffs)
+        };
         let services = serve_all(&scene, &mut means, &mut session.services, requests, &mut effects);
-        let account = means.account;
         let mut answered = Answered { services, ..Answered::default() };
         if command.command_level && answered.services.iter().any(is_denied) {
-            end_denied(&mut session, account, command.now);
+            end_denied(&mut session, &mut means, command.now);
         } else {
             effects.facts.open_sessions += 1;
             self.open_sessions += 1;
         }
-        answered.cost = Some((session.charged(), account.currency));
-        effects.facts.reserved_micros = effects
-            .facts
-            .reserved_micros
-            .saturating_add(account.reserved_money().saturating_sub(reserved_before).micros());
-        // What stands in memory but not on disk (reserved) does not make the account dirty.
-        if !effects.cdrs.is_empty() {
-            effects.writes.push(Write::Account(session.account));
-        }
+        answered.cost = Some((session.charged(), means.account.currency));
+        let reserved_change = means.reserved_money().saturating_sub(reserved_before).micros();
+        effects.facts.reserved_micros = effects.facts.reserved_micros.saturating_add(reserved_change);
+        write_charged(&mut effects);
         let outcome = Arc::new(Outcome::Answered(answered));
         let answer = session.keep_answer(StoredAnswer {
             kind: RequestKind::Start,
@@ -343,9 +343,6 @@ impl Shard {
         if !taken {
             return refused(Refusal::UnknownSession);
         }
-        let Some(account) = self.accounts.get_mut(&session.account).map(|slot| &mut slot.value) else {
-            return refused(Refusal::UnknownSubscriber);
-        };
         let mut nobody = Counters::default();
         let (subscriber_state, counters) = match self.subscribers.get_mut(&session.subscriber) {
             Some(Slot { value: Subscriber { state, counters, .. }, .. }) => (*state, counters),
@@ -354,8 +351,12 @@ impl Shard {
         let (Action::Update(requests) | Action::Stop(requests)) = &command.action else {
             return refused(Refusal::OutOfRange);
         };
+        let sponsor = session.sponsor.clone();
+        let Some(mut means) = means_of(&mut self.accounts, session.account, sponsor.as_deref(), counters) else {
+            return refused(Refusal::UnknownSubscriber);
+        };
         let mut effects = unchanged(());
-        let reserved_before = account.reserved_money();
+        let reserved_before = means.reserved_money();
         // What is reported was used in the circumstances told before; what was not told then counts from the beginning.
         let mut used_in = None;
         if *session.context != command.context {
@@ -374,11 +375,7 @@ impl Shard {
         if command.client_state != 0 {
             session.client_state = command.client_state;
         }
-        let barred = match subscriber_state.max(account.state) {
-            AccountState::Active => None,
-            AccountState::Suspended => Some(Denial::ServiceDenied),
-            AccountState::Barred | AccountState::Closed => Some(Denial::Rejected),
-        };
+        let barred = denial_of(subscriber_state.max(means.account.state));
         session.heard = command.now;
         let scene = Scene {
             cause: if stops { Cause::Final } else { Cause::Interim },
@@ -386,21 +383,20 @@ impl Shard {
             settles_only: stops || !was_open,
             opened: session.opened,
             used_in: used_in.as_ref().unwrap_or(&session.context),
+            by_window: sponsor.is_some(),
             ..scene(command, &session.id, session.subscriber, &session.context, &session.tariff, tariffs)
         };
-        let mut means = Means { account, counters };
         let services = serve_all(&scene, &mut means, &mut session.services, requests, &mut effects);
-        let account = means.account;
         let bought = effects.cdrs.iter().any(|cdr| cdr.cause == Cause::FirstUse);
         let denied_whole = command.command_level && services.iter().any(is_denied);
         if stops {
-            end(session, account, command.now, Cause::Final);
+            end(session, &mut means, command.now, Cause::Final);
         } else if denied_whole && was_open {
-            end_denied(session, account, command.now);
+            end_denied(session, &mut means, command.now);
         }
         let outcome = Arc::new(Outcome::Answered(Answered {
             services,
-            cost: Some((session.charged(), account.currency)),
+            cost: Some((session.charged(), means.account.currency)),
             session_gone: !was_open && !stops,
             ..Answered::default()
         }));
@@ -413,11 +409,9 @@ impl Shard {
             digest: command.digest,
             outcome: outcome.clone(),
         });
-        let reserved_change = account.reserved_money().saturating_sub(reserved_before).micros();
+        let reserved_change = means.reserved_money().saturating_sub(reserved_before).micros();
         effects.facts.reserved_micros = effects.facts.reserved_micros.saturating_add(reserved_change);
-        if !effects.cdrs.is_empty() {
-            effects.writes.push(Write::Account(session.account));
-        }
+        write_charged(&mut effects);
         let change = SessionChange { fresh: false, context: context_changed, answer: Some(answer) };
         effects.writes.push(Write::Session(session.id.clone(), change));
         // A shorter validity or the end may bring the deadline forward; a stop after expiry may put it off.
@@ -612,12 +606,13 @@ impl Shard {
             return;
         };
         let session = &mut slot.value;
-        let Some(account) = self.accounts.get_mut(&session.account).map(|slot| &mut slot.value) else {
-            return;
-        };
-        let reserved_before = account.reserved_money();
+        let (sponsor, mut nobody) = (session.sponsor.clone(), Counters::default());
+        let means = means_of(&mut self.accounts, session.account, sponsor.as_deref(), &mut nobody);
+        let Some(mut means) = means else { return };
+        let reserved_before = means.reserved_money();
         let since = session.services.iter().map(|service| service.since).max().unwrap_or(session.opened);
-        end(session, account, now, cause);
+        end(session, &mut means, now, cause);
+        let account = &*means.account;
         let service = ServiceKey::default();
         let source = CdrSource::Network { session: id.clone(), request: 0, service, context: session.context.clone() };
         effects.cdrs.push(RatedCdr {
@@ -626,9 +621,9 @@ impl Shard {
             ..RatedCdr::draft(CdrKind::Lapse, account, source, cause, now)
         });
         effects.facts.open_sessions -= 1;
-        let change = account.reserved_money().saturating_sub(reserved_before).micros();
+        let change = means.reserved_money().saturating_sub(reserved_before).micros();
         effects.facts.reserved_micros = effects.facts.reserved_micros.saturating_add(change);
-        effects.writes.push(Write::Account(account.id));
+        effects.writes.push(Write::Account(session.account));
         effects.writes.push(Write::Session(id.clone(), SessionChange::default()));
         let deadline = session.deadline();
         self.open_sessions = self.open_sessions.saturating_sub(1);
@@ -749,6 +744,41 @@ fn scene<'a>(
         used_in: context,
         book: Book::new(tariff, tariffs),
         tariffs,
+        by_window: false,
+    }
+}
+
+/// What is charged to the account `own` and to its sponsor; `None` when one of them is not here.
+fn means_of<'a>(
+    accounts: &'a mut Table<Slot<Account, Timestamp>>,
+    own: AccountId,
+    sponsor: Option<&'a Sponsor>,
+    counters: &'a mut Counters,
+) -> Option<Means<'a>> {
+    let Some(terms) = sponsor else {
+        let account = &mut accounts.get_mut(&own)?.value;
+        return Some(Means { account, sponsor: None, counters });
+    };
+    let (account, paying) = accounts.get_two_mut(&own, &terms.account)?;
+    Some(Means { account: &mut account.value, sponsor: Some((&mut paying.value, terms)), counters })
+}
+
+/// Why nothing may be granted to who is in this state, if so.
+const fn denial_of(state: AccountState) -> Option<Denial> {
+    match state {
+        AccountState::Active => None,
+        AccountState::Suspended => Some(Denial::ServiceDenied),
+        AccountState::Barred | AccountState::Closed => Some(Denial::Rejected),
+    }
+}
+
+/// Notes every account that CDRs were made of. What stands in memory but not on disk (reserved) makes none dirty.
+fn write_charged(effects: &mut Effects<()>) {
+    let mut last = None;
+    for cdr in &effects.cdrs {
+        if last.replace(cdr.account) != Some(cdr.account) {
+            effects.writes.push(Write::Account(cdr.account));
+        }
     }
 }
 
@@ -770,6 +800,7 @@ fn new_session(command: &mut Command, subscriber: &Subscriber, tariff: Arc<Tarif
         subscriber: subscriber.id,
         tenant: subscriber.tenant,
         account: subscriber.account,
+        sponsor: subscriber.sponsor.clone(),
         opened: command.now,
         heard: command.now,
         client_state: command.client_state,
@@ -806,23 +837,23 @@ const fn class_of_cause(cause: Cause) -> usize {
 }
 
 /// Gives back everything that a session holds (R24).
-fn release_all(session: &mut Session, account: &mut Account) {
+fn release_all(session: &mut Session, means: &mut Means<'_>) {
     for service in &mut session.services {
         if let Some(grant) = service.grant.take() {
-            account.release(grant.reservation);
+            release(means, grant);
         }
     }
 }
 
 /// Ends a session whose only service was denied at command level.
-fn end_denied(session: &mut Session, account: &mut Account, now: Timestamp) {
-    release_all(session, account);
+fn end_denied(session: &mut Session, means: &mut Means<'_>, now: Timestamp) {
+    release_all(session, means);
     session.phase = Phase::Denied { forget_at: now.plus_seconds(ENDED_KEPT_SECONDS) };
 }
 
 /// Ends a session: everything held goes back (R24).
-fn end(session: &mut Session, account: &mut Account, now: Timestamp, cause: Cause) {
-    release_all(session, account);
+fn end(session: &mut Session, means: &mut Means<'_>, now: Timestamp, cause: Cause) {
+    release_all(session, means);
     let kept = KEPT_SECONDS.get(class_of_cause(cause)).copied().unwrap_or(EVENT_KEPT_SECONDS);
     session.phase = Phase::Ended { cause, forget_at: now.plus_seconds(kept) };
 }

@@ -68,6 +68,24 @@ impl<T: Keyed> Table<T> {
         at_mut(&mut self.chunks, self.recent)
     }
 
+    /// Two different records, to be changed; their keys stay.
+    pub fn get_two_mut<Q: Hash + Eq + ?Sized>(&mut self, one: &Q, other: &Q) -> Option<(&mut T, &mut T)>
+    where
+        T::Key: Borrow<Q>,
+    {
+        let place = |place: u32| usize::try_from(place).ok();
+        let (one, other) = (place(self.place(one)?)?, place(self.place(other)?)?);
+        let (low, high) = (one.min(other), one.max(other));
+        let (before, from) = self.chunks.split_at_mut_checked(high / CHUNK)?;
+        let (there, beyond) = from.first_mut()?.split_at_mut_checked(high % CHUNK)?;
+        let low = match before.get_mut(low / CHUNK) {
+            Some(chunk) => chunk.get_mut(low % CHUNK)?,
+            None => there.get_mut(low % CHUNK)?,
+        };
+        let high = beyond.first_mut()?;
+        Some(if one < other { (low, high) } else { (high, low) })
+    }
+
     /// Whether there is a record of this key.
     pub fn contains_key<Q: Hash + Eq + ?Sized>(&self, key: &Q) -> bool
     where
@@ -213,6 +231,10 @@ mod tests {
                     prop_assert_eq!(table.insert((key, value)).map(|(_, value)| value), model.insert(key, value));
                 }
                 prop_assert_eq!(table.get(&key).map(|(_, value)| value), model.get(&key));
+                let other = key / 2;
+                let two = table.get_two_mut(&key, &other).map(|(one, other)| (one.0, other.0));
+                let both = key != other && model.contains_key(&key) && model.contains_key(&other);
+                prop_assert_eq!(two, both.then_some((key, other)));
             }
             prop_assert_eq!(table.len(), model.len());
             let mut all: Vec<(u16, u32)> = table.values().copied().collect();

@@ -692,6 +692,11 @@ impl TariffVersion {
         }
     }
 
+    /// The name of a window, also of the default one; empty without a calendar.
+    pub fn name_of(&self, window: WindowId) -> &str {
+        self.calendar.as_ref().map_or("", |calendar| calendar.name(window))
+    }
+
     /// SHA-256 of the canonical document.
     pub fn content_hash(&self) -> &[u8; 32] {
         &self.content_hash

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use hashbrown::HashMap;
 
-use crate::account::Purpose;
+use crate::account::{Means, Paying, Purpose};
 use crate::calendar::{WindowAt, WindowId};
 use crate::cdr::RatedCdr;
 use crate::context::Context;
@@ -169,6 +169,8 @@ pub struct Pricing<'a> {
     pub context: &'a Context,
     /// The service within the session.
     pub key: &'a ServiceKey,
+    /// Whether windows tell price lines apart also where the price does not differ by them: others pay in them (R40).
+    pub by_window: bool,
 }
 
 /// The price of an instant.
@@ -180,7 +182,7 @@ pub struct Applied<'a> {
     pub place: u16,
     /// The price that won.
     pub price: &'a Price,
-    /// The window of its price line (R02); the default one where the price does not differ by window.
+    /// The window of its price line (R02); the default one where nothing differs by window.
     pub window: WindowId,
     /// The exchange rate in force, by its place among those of the price's exchange from 1; 0 where nothing is converted.
     pub rate: u16,
@@ -212,6 +214,11 @@ impl<'a> Applied<'a> {
     pub fn rounding(&self) -> Rounding {
         let rounding = self.version.rounding();
         self.exchange().map_or(rounding, |(exchange, _)| rounding.to(exchange.decimals))
+    }
+
+    /// Who pays for it (R40).
+    pub fn paid_by(&self, means: &Means<'_>) -> Paying {
+        means.paying(|| self.version.name_of(self.window))
     }
 
     /// What tells price lines apart (R02).
@@ -256,6 +263,7 @@ impl<'a> Pricing<'a> {
             rate = u16::try_from(begun).ok().filter(|begun| *begun > 0)?;
             until = exchange.rates.get(begun).map_or(until, |(next, _)| until.min(*next));
         }
-        Some(Applied { version, place, price, window: price.line_window(window), rate, until })
+        let window = if self.by_window { window } else { price.line_window(window) };
+        Some(Applied { version, place, price, window, rate, until })
     }
 }

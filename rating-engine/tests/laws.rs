@@ -9,7 +9,7 @@ use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
-use rating_engine::account::{AccountState, Bucket, Holding, Origin};
+use rating_engine::account::{AccountState, Bucket, Holding, Origin, Sponsor};
 use rating_engine::calendar::Zone;
 use rating_engine::cdr::Cause;
 use rating_engine::command::{
@@ -191,11 +191,21 @@ struct Setting {
     rounding: Rounding,
     prices: Vec<Price>,
     accounts: Vec<(Vec<Bucket>, Option<Money>)>,
+    sponsored: Option<bool>,
+}
+
+/// The second account pays for the first one's subscriber: what it has first, or without an allowance everything. The only
+/// window of a tariff without a calendar has no name.
+fn sponsor(allowance: bool) -> Sponsor {
+    let windows = if allowance { Box::default() } else { ["".into()].into() };
+    Sponsor { account: AccountId::new(2), windows, allowance }
 }
 
 fn settings(rate: u64, balance: i64) -> impl Strategy<Value = Setting> {
-    (roundings(), (prices(1, rate), prices(2, rate), prices(3, rate)), vec(accounts(balance), 2..=2))
-        .prop_map(|(rounding, (a, b, c), accounts)| Setting { rounding, prices: vec![a, b, c], accounts })
+    let prices = (prices(1, rate), prices(2, rate), prices(3, rate));
+    (roundings(), prices, vec(accounts(balance), 2..=2), option::weighted(0.4, any::<bool>())).prop_map(
+        |(rounding, (a, b, c), accounts, sponsored)| Setting { rounding, prices: vec![a, b, c], accounts, sponsored },
+    )
 }
 
 impl Setting {
@@ -214,6 +224,7 @@ impl Setting {
         for (number, (buckets, credit)) in (1..).zip(&self.accounts) {
             world.open(number, buckets.clone(), *credit);
         }
+        self.sponsored.into_iter().for_each(|allowance| world.sponsor(1, sponsor(allowance)));
         world
     }
 }
@@ -532,11 +543,15 @@ proptest! {
         prices in (prices(1, 200_000), prices(2, 200_000)),
         (buckets, credit) in accounts(3_000_000),
         quantities in (1u64..300, 1u64..300),
+        shared in option::of((accounts(3_000_000), any::<bool>())),
     ) {
         let plain = |price: Price| Price { buys: None, ..price };
         let mut world = World::new(rounding, vec![plain(prices.0), plain(prices.1)]);
         world.open(1, buckets, credit);
-        let before = world.account(1).clone();
+        let ((others, other_credit), allowance) = shared.clone().unwrap_or_default();
+        world.open(2, others, other_credit);
+        shared.iter().for_each(|_| world.sponsor(1, sponsor(allowance)));
+        let before = [1, 2].map(|number| world.account(number).clone());
         let wanted = |(group, quantity)| ServiceRequest {
             requested: Requested::Units(units_of(quantity)),
             ..ServiceRequest { key: rating_group(group), ..ServiceRequest::default() }
@@ -546,14 +561,47 @@ proptest! {
         let original = SessionId::new(b"e");
         let refunded = world.apply(command(1, 1, "r", 1, Action::Refund { original, services: Vec::new() }));
         if let (Outcome::Answered(_), Outcome::Answered(_)) = (&*charged.outcome, &*refunded.outcome) {
-            let after = world.account(1);
             let balances = |account: &rating_engine::account::Account| {
                 account.buckets.iter().map(|bucket| bucket.balance).collect::<Vec<_>>()
             };
-            prop_assert_eq!(balances(after), balances(&before));
-            prop_assert_eq!((after.credit, after.debt), (before.credit, before.debt));
+            for before in &before {
+                let after = world.account(before.id.get());
+                prop_assert_eq!(balances(after), balances(before));
+                prop_assert_eq!((after.credit, after.debt), (before.credit, before.debt));
+            }
         }
         world.audit().map_err(TestCaseError::fail)?;
+    }
+
+    /// R40: who pays changes nothing of what it costs, and an allowance is never overdrawn.
+    #[test]
+    fn a_sponsor_changes_no_price(
+        rounding in roundings(),
+        price in prices(1, 200_000),
+        parts in vec(0u64..120, 1..8),
+        (allowance, theirs, own) in (any::<bool>(), 0i64..200_000, 0i64..200_000),
+    ) {
+        let price = Price { buys: None, tier_scope: TierScope::Session, ..price };
+        let run = |sponsored: Option<Sponsor>| {
+            let mut world = World::new(rounding, vec![price.clone()]);
+            world.open(1, vec![bucket("own", Holding::Money, own)], None);
+            world.open(2, vec![bucket("theirs", Holding::Money, theirs)], Some(Money::MAX));
+            sponsored.into_iter().for_each(|sponsor| world.sponsor(1, sponsor));
+            let _ = world.apply(command(0, 1, "s", 0, Action::Start(Vec::new())));
+            for (number, part) in (1..).zip(&parts) {
+                let _ = world.apply(command(5000, 1, "s", number, Action::Update(usage(1, *part))));
+            }
+            world.audit().map_err(TestCaseError::fail)?;
+            let paid = world.cdrs.iter().fold(Money::ZERO, |sum, cdr| sum.saturating_add(cdr.amount));
+            Ok::<_, TestCaseError>((paid, world.account(2).clone()))
+        };
+        let (alone, _) = run(None)?;
+        let (shared, theirs) = run(Some(sponsor(allowance)))?;
+        prop_assert_eq!(alone, shared);
+        if allowance {
+            prop_assert_eq!(theirs.owed(), Money::ZERO);
+            prop_assert_eq!(theirs.credit.expect("credit").spent, Money::ZERO);
+        }
     }
 
     /// Sessions that share nothing but their money cost the same in whatever order they report.

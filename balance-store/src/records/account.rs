@@ -2,9 +2,11 @@
 //!
 //! What sessions hold is memory only: it is not written, and read as 0.
 
+use std::sync::Arc;
+
 use rating_engine::account::{
     Account, AccountState, Bucket, BucketScope, CdrTrail, Contract, Counter, Counters, Credit, Flow, Holding, Origin,
-    Subscriber, Subscription, Terms, Total,
+    Sponsor, Subscriber, Subscription, Terms, Total,
 };
 use rating_engine::calendar::Zone;
 use rating_engine::ids::{
@@ -285,10 +287,28 @@ pub(super) fn put_subscriber(w: &mut Writer<'_>, subscriber: &Subscriber) {
     w.u64(subscriber.account.get());
     w.str(subscriber.tariff.as_str());
     let has_counters = !subscriber.counters.as_slice().is_empty();
-    w.u8(subscriber.state.code() | u8::from(has_counters) << 2);
+    w.u8(subscriber.state.code() | u8::from(has_counters) << 2 | u8::from(subscriber.sponsor.is_some()) << 3);
     if has_counters {
         w.list(subscriber.counters.as_slice(), put_counter);
     }
+    if let Some(sponsor) = &subscriber.sponsor {
+        put_sponsor(w, sponsor);
+    }
+}
+
+/// A sponsor, of a subscriber or a session.
+pub(super) fn put_sponsor(w: &mut Writer<'_>, sponsor: &Sponsor) {
+    let Sponsor { account, windows, allowance } = sponsor;
+    w.presence(&[*allowance]);
+    w.u64(account.get());
+    w.list(windows, |w, window| w.str(window));
+}
+
+pub(super) fn read_sponsor(r: &mut Reader<'_>) -> Read<Arc<Sponsor>> {
+    let allowance = r.presence(1, "sponsor")?.take();
+    let account = AccountId::new(r.u64("sponsor's account")?);
+    let windows = r.list("sponsored windows", |r| r.str("window").map(Into::into))?.into();
+    Ok(Arc::new(Sponsor { account, windows, allowance }))
 }
 
 pub(super) fn read_subscriber(r: &mut Reader<'_>, id: SubscriberId) -> Read<Subscriber> {
@@ -297,10 +317,11 @@ pub(super) fn read_subscriber(r: &mut Reader<'_>, id: SubscriberId) -> Read<Subs
     let tenant = TenantId::new(r.number("tenant")?);
     let account = AccountId::new(r.u64("account")?);
     let tariff = TariffName::new(r.str("tariff")?);
-    let (state, has_counters) = r.code("subscriber state", |code| {
-        let state = (AccountState::of_code(code & 3)?, code >> 2 & 1 == 1);
-        Some(state).filter(|_| code >> 3 == 0)
+    let (state, has_counters, has_sponsor) = r.code("subscriber state", |code| {
+        let state = (AccountState::of_code(code & 3)?, code >> 2 & 1 == 1, code >> 3 & 1 == 1);
+        Some(state).filter(|_| code >> 4 == 0)
     })?;
     let counters = if has_counters { r.list_of_some("counters", read_counter)? } else { Vec::new() };
-    Ok(Subscriber { id, group, tenant, account, tariff, state, counters: Counters::new(counters) })
+    let sponsor = if has_sponsor { Some(read_sponsor(r)?) } else { None };
+    Ok(Subscriber { id, group, tenant, account, tariff, state, counters: Counters::new(counters), sponsor })
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use rating_engine::account::{Holding, Reservation};
+use rating_engine::account::{Holding, Reservation, Who};
 use rating_engine::calendar::WindowId;
 use rating_engine::cdr::Cause;
 use rating_engine::command::SessionChange;
@@ -19,6 +19,7 @@ use rating_engine::tariffs::LineKey;
 use rating_engine::time::Timestamp;
 use rating_engine::units::Measure;
 
+use super::account::{put_sponsor, read_sponsor};
 use super::answer::{put_answer, read_answer};
 use super::context::{self, put_context, read_context};
 use super::values::{Coded, Resolve, payer_code};
@@ -70,8 +71,11 @@ pub(super) fn put_session(w: &mut Writer<'_>, session: &Session, group: GroupId,
     let slot = change.answer.filter(|_| !change.fresh);
     let answer = slot.and_then(|slot| Some((slot, session.answers.get(usize::from(slot))?)));
     w.u8(VERSION);
-    w.presence(&[change.fresh, change.fresh || change.context, answer.is_some()]);
+    w.presence(&[change.fresh, change.fresh || change.context, answer.is_some(), session.sponsor.is_some()]);
     put_core(w, session, group);
+    if let Some(sponsor) = &session.sponsor {
+        put_sponsor(w, sponsor);
+    }
     if change.fresh || change.context {
         put_context(w, &session.context);
     }
@@ -87,12 +91,13 @@ pub(super) fn put_session(w: &mut Writer<'_>, session: &Session, group: GroupId,
 pub(super) fn read_session(r: &mut Reader<'_>, id: SessionId, resolve: &Resolve<'_>) -> Read<SessionImage> {
     r.version(VERSION, "session")?;
     let offset = r.offset();
-    let mut present = r.presence(3, "session")?;
+    let mut present = r.presence(4, "session")?;
     let (fresh, context, answer) = (present.take(), present.take(), present.take());
     if fresh && (!context || answer) {
         return Err(Reader::error("session", offset, Fault::Value));
     }
     let (mut session, group) = read_core(r, id, resolve)?;
+    session.sponsor = r.option(&mut present, read_sponsor)?;
     let mut change = SessionChange { fresh, context, answer: None };
     if context {
         session.context = Arc::new(read_context(r)?);
@@ -113,6 +118,7 @@ fn put_core(w: &mut Writer<'_>, session: &Session, group: GroupId) {
         subscriber,
         tenant,
         account,
+        sponsor: _,
         opened,
         heard,
         client_state,
@@ -166,6 +172,7 @@ fn read_core(r: &mut Reader<'_>, id: SessionId, resolve: &Resolve<'_>) -> Read<(
         subscriber,
         tenant,
         account,
+        sponsor: None,
         opened,
         heard: r.time_since(opened, "heard")?,
         client_state: r.number("client state")?,
@@ -199,6 +206,7 @@ fn put_service(w: &mut Writer<'_>, service: &ServiceState, opened: Timestamp) {
     let ServiceState { key, rated, grant, since, answered, waiting } = service;
     let Rated { lines, last, connect_fee, charged, network_rated } = rated;
     let switch = grant.as_ref().and_then(|grant| grant.switch);
+    let sponsored = grant.as_ref().and_then(|grant| grant.sponsored.as_deref());
     w.service_key(key);
     w.presence(&[
         *waiting,
@@ -208,6 +216,7 @@ fn put_service(w: &mut Writer<'_>, service: &ServiceState, opened: Timestamp) {
         *last != 0,
         grant.is_some(),
         switch.is_some(),
+        sponsored.is_some(),
     ]);
     w.list(lines, put_line);
     if let Some(fee) = connect_fee.filter(|fee| *fee != Money::ZERO) {
@@ -222,26 +231,40 @@ fn put_service(w: &mut Writer<'_>, service: &ServiceState, opened: Timestamp) {
     w.money(*charged);
     w.money(*network_rated);
     w.time_since(opened, *since);
-    if let Some(GrantState { number, quantity, at, validity_seconds, switch, reservation }) = grant {
+    if let Some(GrantState { number, quantity, at, validity_seconds, switch, reservation, sponsored }) = grant {
         w.u64((*number).into());
         w.u64(*quantity);
         w.time_since(opened, *at);
         w.u64((*validity_seconds).into());
-        w.list(&reservation.buckets, |w, (id, amount)| {
-            w.str(id.as_str());
-            w.i64(*amount);
-        });
-        w.money(reservation.credit);
+        put_reservation(w, reservation);
         if let Some(switch) = switch {
             w.time_since(opened, *switch);
         }
+        if let Some(sponsored) = sponsored {
+            put_reservation(w, sponsored);
+        }
     }
+}
+
+fn put_reservation(w: &mut Writer<'_>, reservation: &Reservation) {
+    w.list(&reservation.buckets, |w, (id, amount)| {
+        w.str(id.as_str());
+        w.i64(*amount);
+    });
+    w.money(reservation.credit);
+}
+
+fn read_reservation(r: &mut Reader<'_>) -> Read<Reservation> {
+    Ok(Reservation {
+        buckets: r.few("reservation", |r| Ok((BucketId::new(r.str("bucket")?), r.i64("reserved")?)))?,
+        credit: r.money("reserved credit")?,
+    })
 }
 
 fn read_service(r: &mut Reader<'_>, opened: Timestamp) -> Read<ServiceState> {
     let key = r.service_key()?;
     let offset = r.offset();
-    let mut present = r.presence(7, "service")?;
+    let mut present = r.presence(8, "service")?;
     let waiting = present.take();
     let wrong = || Reader::error("service", offset, Fault::Value);
     let fee = (present.take(), present.take());
@@ -256,26 +279,24 @@ fn read_service(r: &mut Reader<'_>, opened: Timestamp) -> Read<ServiceState> {
     let last = r.option(&mut present, |r| r.u8("last line"))?.unwrap_or(0);
     let (charged, network_rated) = (r.money("charged")?, r.money("network rated")?);
     let since = r.time_since(opened, "since")?;
-    let (is_granted, switches) = (present.take(), present.take());
-    if switches && !is_granted {
+    let (is_granted, switches, is_sponsored) = (present.take(), present.take(), present.take());
+    if (switches || is_sponsored) && !is_granted {
         return Err(wrong());
     }
-    let grant = if is_granted { Some(read_grant(r, opened, switches)?) } else { None };
+    let grant = if is_granted { Some(read_grant(r, opened, switches, is_sponsored)?) } else { None };
     let rated = Rated { lines, last, connect_fee, charged, network_rated };
     Ok(ServiceState { key, rated, grant, since, answered, waiting })
 }
 
-fn read_grant(r: &mut Reader<'_>, opened: Timestamp, switches: bool) -> Read<GrantState> {
+fn read_grant(r: &mut Reader<'_>, opened: Timestamp, switches: bool, is_sponsored: bool) -> Read<GrantState> {
     Ok(GrantState {
         number: r.number("grant's request")?,
         quantity: r.u64("granted")?,
         at: r.time_since(opened, "granted at")?,
         validity_seconds: r.number("validity")?,
-        reservation: Reservation {
-            buckets: r.few("reservation", |r| Ok((BucketId::new(r.str("bucket")?), r.i64("reserved")?)))?,
-            credit: r.money("reserved credit")?,
-        },
+        reservation: read_reservation(r)?,
         switch: if switches { Some(r.time_since(opened, "switch")?) } else { None },
+        sponsored: if is_sponsored { Some(Box::new(read_reservation(r)?)) } else { None },
     })
 }
 
@@ -308,10 +329,10 @@ fn read_line(r: &mut Reader<'_>) -> Read<LineState> {
 }
 
 fn put_charge(w: &mut Writer<'_>, charge: &EventCharge) {
-    let EventCharge { key, cdr, measure, quantity, refunded, amount, parts } = charge;
+    let EventCharge { key, who, cdr, measure, quantity, refunded, amount, parts } = charge;
     w.service_key(key);
     w.u64(cdr.get());
-    w.u8(measure.map_or(0, Coded::code));
+    w.u8(measure.map_or(0, Coded::code) | u8::from(*who == Who::Sponsor) << 7);
     w.u64(*quantity);
     w.u64(*refunded);
     w.money(*amount);
@@ -325,10 +346,16 @@ fn put_charge(w: &mut Writer<'_>, charge: &EventCharge) {
 }
 
 fn read_charge(r: &mut Reader<'_>) -> Read<EventCharge> {
+    let (key, cdr) = (r.service_key()?, CdrPosition::new(r.u64("CDR")?));
+    let (measure, who) = r.code("measure", |code| {
+        let (measure, who) = (code & 0x7F, if code >> 7 == 1 { Who::Sponsor } else { Who::Own });
+        Some((if measure == 0 { None } else { Some(Measure::of_code(measure)?) }, who))
+    })?;
     Ok(EventCharge {
-        key: r.service_key()?,
-        cdr: CdrPosition::new(r.u64("CDR")?),
-        measure: r.code("measure", |code| if code == 0 { Some(None) } else { Measure::of_code(code).map(Some) })?,
+        key,
+        who,
+        cdr,
+        measure,
         quantity: r.u64("quantity")?,
         refunded: r.u64("refunded")?,
         amount: r.money("amount")?,

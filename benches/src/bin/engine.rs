@@ -81,6 +81,7 @@ fn main() {
             tariff: TariffName::new("bench"),
             state: AccountState::Active,
             counters: Counters::default(),
+            sponsor: None,
         };
         shards.with(group, |shard| {
             let _ = shard.mutate(&tariffs, Mutation::OpenAccount(Box::new(account)), now);

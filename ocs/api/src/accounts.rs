@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use ocs_proto::charging::convert::{holding, money, origin, service, service_key, time};
+use ocs_proto::charging::v1 as common;
 use ocs_proto::operator::v1 as wire;
 use ocs_proto::operator::v1::accounts_server::{Accounts, AccountsServer};
 use rating_engine::account::{
-    Account, AccountState, Bucket, BucketScope, Counter, Credit, Flow, Holding, Subscription, SubscriptionState, Total,
+    Account, AccountState, Bucket, BucketScope, Counter, Credit, Flow, Holding, Reservation, Subscription,
+    SubscriptionState, Total,
 };
 use rating_engine::command::Refusal;
 use rating_engine::money::{Currency, Money};
@@ -253,19 +255,28 @@ fn price_use(line: &LineState, book: &Book<'_>) -> wire::PriceUse {
 }
 
 fn grant(given: &GrantState, currency: Currency) -> wire::Grant {
-    let held = |(bucket, amount): &(rating_engine::ids::BucketId, i64)| wire::Held {
-        bucket_id: bucket.as_str().to_owned(),
-        amount: *amount,
-    };
-    let on_credit = given.reservation.credit;
+    let (held, credit_held) = holds(&given.reservation, currency);
+    let (sponsor_held, sponsor_credit_held) =
+        given.sponsored.as_ref().map(|held| holds(held, currency)).unwrap_or_default();
     wire::Grant {
         quantity: given.quantity,
         given: Some(time(given.at)),
         validity_seconds: given.validity_seconds,
-        held: given.reservation.buckets.iter().map(held).collect(),
-        credit_held: (on_credit != Money::ZERO).then(|| money(on_credit, currency)),
+        held,
+        credit_held,
         switch: given.switch.map(time),
+        sponsor_held,
+        sponsor_credit_held,
     }
+}
+
+fn holds(reservation: &Reservation, currency: Currency) -> (Vec<wire::Held>, Option<common::Money>) {
+    let held = reservation
+        .buckets
+        .iter()
+        .map(|(bucket, amount)| wire::Held { bucket_id: bucket.as_str().to_owned(), amount: *amount });
+    let on_credit = reservation.credit;
+    (held.collect(), (on_credit != Money::ZERO).then(|| money(on_credit, currency)))
 }
 
 fn subscriber(known: &SubscriberSnapshot) -> wire::Subscriber {
@@ -275,5 +286,10 @@ fn subscriber(known: &SubscriberSnapshot) -> wire::Subscriber {
         tariff: known.subscriber.tariff.as_str().to_owned(),
         state: state(known.subscriber.state).into(),
         counters: known.subscriber.counters.as_slice().iter().map(counter).collect(),
+        sponsor: known.subscriber.sponsor.as_ref().map(|sponsor| wire::Sponsor {
+            account_id: sponsor.account.get(),
+            windows: sponsor.windows.iter().map(ToString::to_string).collect(),
+            allowance: sponsor.allowance,
+        }),
     }
 }

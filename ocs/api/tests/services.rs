@@ -14,7 +14,7 @@ use ocs_proto::charging::v1 as common;
 use ocs_proto::operator::v1 as wire;
 use rating_engine::account::{
     Account, AccountState, Bucket, BucketScope, CdrTrail, Contract, Counter, Counters, Credit, Flow, Holding, Origin,
-    Reservation, Subscriber, Subscription, SubscriptionState, Terms, Total,
+    Reservation, Sponsor, Subscriber, Subscription, SubscriptionState, Terms, Total,
 };
 use rating_engine::command::{Mutation, Refusal};
 use rating_engine::context::Context;
@@ -70,6 +70,7 @@ impl Operations for InMemory {
                 cycle_start: Timestamp::from_millis(1000),
                 cycle_end: Timestamp::from_millis(5000),
             }]),
+            sponsor: Some(sponsor()),
         };
         let identifiers = vec!["msisdn-491701".parse().unwrap(), "imsi-262010".parse().unwrap()];
         Ok(AccountSnapshot {
@@ -209,6 +210,7 @@ fn session() -> Session {
         subscriber: SubscriberId::new(9),
         tenant: TenantId::new(3),
         account: AccountId::new(7),
+        sponsor: Some(sponsor()),
         opened: Timestamp::from_millis(1000),
         heard: Timestamp::from_millis(2000),
         client_state: 0,
@@ -234,6 +236,10 @@ fn session() -> Session {
                 validity_seconds: 60,
                 switch: Some(Timestamp::from_millis(30_000)),
                 reservation,
+                sponsored: Some(Box::new(Reservation {
+                    buckets: [(BucketId::new("allowance"), 100)].into_iter().collect(),
+                    credit: Money::from_micros(2),
+                })),
             }),
             since: Timestamp::from_millis(2000),
             answered: None,
@@ -266,6 +272,11 @@ async fn serve(operations: Arc<InMemory>) -> Channel {
     health.set_service_status("", tonic_health::ServingStatus::Serving).await;
     tokio::spawn(router.serve_with_incoming(TcpListenerStream::new(listener)));
     Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap()
+}
+
+/// Who else pays for subscriber 9.
+fn sponsor() -> Arc<Sponsor> {
+    Arc::new(Sponsor { account: AccountId::new(8), windows: ["business".into()].into(), allowance: true })
 }
 
 fn euros(mantissa: i64) -> Option<common::Money> {
@@ -372,6 +383,8 @@ async fn an_account_is_shown_with_everything_in_it() {
                     held: vec![wire::Held { bucket_id: "bundle".into(), amount: 400 }],
                     credit_held: euros(1),
                     switch: at(30_000),
+                    sponsor_held: vec![wire::Held { bucket_id: "allowance".into(), amount: 100 }],
+                    sponsor_credit_held: euros(2),
                 }),
                 used: vec![wire::PriceUse {
                     price_id: "data-default".into(),
@@ -395,6 +408,7 @@ async fn an_account_is_shown_with_everything_in_it() {
                 cycle_start: at(1000),
                 cycle_end: at(5000),
             }],
+            sponsor: Some(wire::Sponsor { account_id: 8, windows: vec!["business".into()], allowance: true }),
         }],
     };
     assert_eq!(shown, expected);

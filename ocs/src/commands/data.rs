@@ -10,7 +10,7 @@ use crate::catalogue::Document;
 use crate::cli::{self, Output};
 use crate::clock::Clock;
 use crate::config::Config;
-use crate::import;
+use crate::import::{self, Standing};
 use crate::setup::{Filling, There};
 use crate::store::{self, OpenError, because};
 
@@ -51,15 +51,18 @@ pub(super) fn import(options: &cli::Import) -> Result<ExitCode, OpenError> {
         known.map_or(Ok(()), |known| known.has_account(account).map(drop))
     })
     .map_err(plain)?;
-    let groups: std::collections::HashMap<_, _, foldhash::fast::RandomState> =
-        accounts.iter().map(|account| (account.id, account.group)).collect();
+    let standings: std::collections::HashMap<_, _, foldhash::fast::RandomState> =
+        accounts.iter().map(|account| (account.id, Standing::of(account))).collect();
     let subscribers = import::read_subscribers(
         &options.subscribers,
         |name| {
-            known.is_some_and(|known| known.knows_tariff(name))
-                || documents
-                    .iter()
-                    .any(|it| matches!(&it.document, Document::Tariff(version) if version.name() == name))
+            let in_files = documents.iter().filter_map(|it| match &it.document {
+                Document::Tariff(version) if version.name() == name => Some(version),
+                Document::Tariff(_) | Document::Offer(_) | Document::Accounting(..) => None,
+            });
+            let in_files = in_files.map(|version| version.calendar().map_or(&[][..], |calendar| calendar.names()));
+            let there = known.and_then(|known| known.windows(name));
+            in_files.fold(there, |all, more| Some(all.into_iter().flatten().chain(more.iter().cloned()).collect()))
         },
         |name| {
             let in_files = documents.iter().filter_map(|it| match &it.document {
@@ -68,7 +71,7 @@ pub(super) fn import(options: &cli::Import) -> Result<ExitCode, OpenError> {
             });
             in_files.max_by_key(|version| version.version()).or_else(|| known.and_then(|known| known.offer(name)))
         },
-        |id| groups.get(&id).copied().or_else(|| known.and_then(|known| known.group_of(id))),
+        |id| standings.get(&id).copied().or_else(|| known.and_then(|known| known.standing(id))),
         |subscriber| known.map_or(Ok(()), |known| known.has_subscriber(subscriber).map(drop)),
     )
     .map_err(plain)?;

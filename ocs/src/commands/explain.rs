@@ -236,6 +236,7 @@ fn trial(options: &TariffExplain, documents: &[DocumentRecord], at: Timestamp) -
         tariff,
         state: AccountState::Active,
         counters: Counters::default(),
+        sponsor: None,
     };
     Ok(Trial::new(tariffs, account, subscriber))
 }

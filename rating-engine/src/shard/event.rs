@@ -2,17 +2,20 @@
 
 use std::sync::Arc;
 
-use super::serve::{as_asked, cdr_of};
-use super::{Scene, Shard, Tariffs, finish, new_session, offers, refused, scene, tariff_of, unchanged};
-use crate::account::{Account, Holding, Means};
+use super::serve::{Numbers, as_asked, cdr_of};
+use super::{
+    Scene, Shard, Tariffs, denial_of, finish, means_of, new_session, offers, refused, scene, tariff_of, unchanged,
+    write_charged,
+};
+use crate::account::{Account, Holding, Means, Paying, Purpose, Sponsor, Who};
 use crate::cdr::{Cause, CdrKind, CdrSource, Movement, Payer, RatedCdr, Rating};
 use crate::command::{
-    Action, Answered, Command, Effects, Grant, Outcome, Refusal, RequestKind, Requested, ServiceOutcome,
+    Action, Answered, Command, Denial, Effects, Grant, Outcome, Refusal, RequestKind, Requested, ServiceOutcome,
     ServiceOutcomes, ServiceRequest, ServiceResult, SessionChange, Write,
 };
 use crate::ids::{CdrPosition, SessionId};
 use crate::money::Money;
-use crate::rating::{self, RatingError, Slices};
+use crate::rating::{self, RatingError, Slice, Slices};
 use crate::session::{CHARGES_MAX, ChargePart, EVENT_KEPT_SECONDS, EventCharge, Phase, Rated, Session, StoredAnswer};
 use crate::tariff::ServiceKey;
 use crate::tariffs::{Applied, Book, Pricing};
@@ -31,8 +34,6 @@ impl Shard {
         };
         let phase = Phase::Ended { cause: Cause::Event, forget_at: command.now.plus_seconds(EVENT_KEPT_SECONDS) };
         let fresh = new_session(&mut command, subscriber, tariff.clone(), phase);
-        // Worked on beside the originals, so that a refusal in the middle leaves nothing behind.
-        let (mut account, mut counters) = (account.clone(), subscriber.counters.clone());
         let existing = self.sessions.get(&command.session).map(|slot| &slot.value);
         if existing.is_some_and(|session| session.is_open() || session.subscriber != subscriber.id) {
             return refused(Refusal::KeyReused);
@@ -48,17 +49,24 @@ impl Shard {
             }
         };
         let mut effects = unchanged(());
+        let (mut counters, terms) = (subscriber.counters.clone(), self.terms_of(&command, &session));
+        let terms = terms.as_deref();
+        let Some(means) = means_of(&mut self.accounts, session.account, terms, &mut counters) else {
+            return refused(Refusal::UnknownSubscriber);
+        };
+        // Worked on beside the originals, so that a refusal in the middle leaves nothing behind.
+        let mut aside = means.aside();
+        let mut means = aside.means(terms);
         let result = match &command.action {
             Action::Refund { original, services } => {
-                self.refund(&command, original, services, &mut account, &mut session, &mut effects)
+                self.refund(&command, original, services, &mut means, &mut session, &mut effects)
             }
             Action::Debit(requests) => {
                 let context = session.context.clone();
                 let tariff = session.tariff.clone();
                 let id = session.id.clone();
                 let scene = scene(&command, &id, session.subscriber, &context, &tariff, tariffs);
-                let scene = Scene { cause: Cause::Event, ..scene };
-                let mut means = Means { account: &mut account, counters: &mut counters };
+                let scene = Scene { cause: Cause::Event, by_window: terms.is_some(), ..scene };
                 debit(&scene, &mut means, &mut session, requests, &mut effects)
             }
             Action::Start(_)
@@ -80,11 +88,12 @@ impl Shard {
             outcome: outcome.clone(),
         });
         if !effects.cdrs.is_empty() {
-            effects.writes.push(Write::Account(account.id));
-            if let Some(slot) = self.accounts.get_mut(&account.id) {
-                slot.value = account;
+            write_charged(&mut effects);
+            if let Some(mut means) = means_of(&mut self.accounts, session.account, terms, &mut counters) {
+                means.adopt(aside);
             }
             self.queue_account(session.account, command.now);
+            terms.into_iter().for_each(|terms| self.queue_account(terms.account, command.now));
         }
         if let Some(slot) = self.subscribers.get_mut(&session.subscriber).filter(|slot| slot.value.counters != counters)
         {
@@ -96,16 +105,27 @@ impl Shard {
         finish(effects, outcome)
     }
 
-    /// Gives back what an event was charged (R29). Changes `account` and the original's record.
+    /// On which terms another account pays for an event; what is given back goes to who paid it.
+    fn terms_of(&self, command: &Command, session: &Session) -> Option<Arc<Sponsor>> {
+        if let Action::Refund { original, .. } = &command.action
+            && *original != session.id
+        {
+            return self.sessions.get(original).and_then(|slot| slot.value.sponsor.clone());
+        }
+        session.sponsor.clone()
+    }
+
+    /// Gives back what an event was charged (R29). Changes the accounts and the original's record.
     fn refund(
         &mut self,
         command: &Command,
         original: &SessionId,
         services: &[ServiceRequest],
-        account: &mut Account,
+        means: &mut Means<'_>,
         session: &mut Session,
         effects: &mut Effects<()>,
     ) -> Result<Answered, Refusal> {
+        let currency = means.account.currency;
         let same = *original == session.id;
         let charged = if same {
             session.clone()
@@ -113,7 +133,7 @@ impl Shard {
             let slot = self.sessions.get(original).ok_or(Refusal::NothingToRefund)?;
             slot.value.clone()
         };
-        if charged.charges.is_empty() || charged.account != account.id {
+        if charged.charges.is_empty() || charged.account != means.account.id {
             return Err(Refusal::NothingToRefund);
         }
         let everything = [ServiceRequest::default()];
@@ -126,25 +146,14 @@ impl Shard {
                 Requested::Units(units) => Some(units),
                 Requested::Nothing | Requested::Any => None,
             };
-            let currency = Some(account.currency.numeric());
-            let given =
-                |amount| named.unwrap_or(Units { money: Some(MoneyUnits { amount, currency }), ..Units::default() });
-            let whole_event = request.key == ServiceKey::default();
-            let offers: Vec<_> = charges
-                .iter()
-                .enumerate()
-                .filter(|(_, charge)| whole_event || charge.key == request.key)
-                .map(|(place, charge)| refund_parts(charge, named).map(|back| (place, back)))
-                .collect();
-            // Nothing named means all that is left of every charge; what is named comes from the first that covers it.
-            let most = if named.is_some() { 1 } else { offers.len() };
-            let chosen: Vec<_> = offers.iter().flatten().take(most).cloned().collect();
-            if chosen.is_empty() {
-                return Err(offers.into_iter().find_map(Result::err).unwrap_or(Refusal::NothingToRefund));
-            }
+            let code = Some(currency.numeric());
+            let given = |named: Option<Units>, amount| {
+                named.unwrap_or(Units { money: Some(MoneyUnits { amount, currency: code }), ..Units::default() })
+            };
             let mut given_money = Money::ZERO;
-            for (place, Back { units, parts }) in chosen {
+            for (place, named, Back { units, parts }) in choose(&charges, &request.key, named)? {
                 let Some(charge) = charges.get_mut(place) else { continue };
+                let account = means.of_mut(charge.who);
                 let moves: Vec<_> = parts.iter().map(|(place, amount)| (charge.parts.get(*place), *amount)).collect();
                 let moves: Vec<(Payer, Holding, i64)> = moves
                     .into_iter()
@@ -173,7 +182,7 @@ impl Shard {
                     subscriber: Some(session.subscriber),
                     usage_start: when,
                     usage_end: when,
-                    reported: given(money),
+                    reported: given(named, money),
                     amount: Money::ZERO.saturating_sub(money),
                     movements,
                     ..RatedCdr::draft(CdrKind::Refund, account, source, Cause::Event, command.now)
@@ -182,7 +191,7 @@ impl Shard {
             }
             total = total.saturating_add(given_money);
             let grant = Grant {
-                units: given(given_money).into(),
+                units: given(named, given_money).into(),
                 validity_seconds: 0,
                 switch: None,
                 threshold: 0,
@@ -197,7 +206,7 @@ impl Shard {
             slot.value.charges = charges;
             effects.writes.push(Write::Session(original.clone(), SessionChange::default()));
         }
-        Ok(Answered { services: outcomes, cost: Some((total, account.currency)), ..Answered::default() })
+        Ok(Answered { services: outcomes, cost: Some((total, currency)), ..Answered::default() })
     }
 
     /// CHECK_BALANCE and PRICE_ENQUIRY: looks, touches nothing.
@@ -218,31 +227,39 @@ impl Shard {
         };
         // A price is asked for as if there were no buckets: the balance does not matter (RFC 8506 5.2.3).
         let (mut bare, mut counters) = (account.clone(), subscriber.counters.clone());
+        let terms = subscriber.sponsor.as_deref();
+        let paying = terms.and_then(|terms| self.accounts.get(&terms.account));
+        let mut paying = paying.map(|slot| slot.value.clone());
         if !checks {
             bare.buckets.clear();
+            paying.iter_mut().for_each(|paying| paying.buckets.clear());
         }
+        let mut means = Means { account: &mut bare, sponsor: paying.as_mut().zip(terms), counters: &mut counters };
         let when = command.event_time.unwrap_or(command.now);
         let (mut cost, mut enough) = (Money::ZERO, true);
         let mut services = ServiceOutcomes::new();
         for request in requests {
-            let pricing = Pricing { book: Book::new(tariff, tariffs), context: &command.context, key: &request.key };
+            let (book, context, key) = (Book::new(tariff, tariffs), &command.context, &request.key);
+            let pricing = Pricing { book, context, key, by_window: terms.is_some() };
             let purpose = pricing.purpose(when);
-            let free = bare.money_available(purpose);
+            let free = Free::of(&means, purpose);
             // Charged to the copy, so that the services after it are asked of what this one would leave (R27).
             let amount = match event_quantity(&pricing, request, when) {
-                Ok(EventQuantity::Money(amount)) => bare.take_money(amount, purpose).map(|_| amount),
+                Ok(EventQuantity::Money(amount)) => means.account.take_money(amount, purpose).map(|_| {
+                    enough &= free.own >= amount;
+                    amount
+                }),
                 Ok(EventQuantity::Units(applied, quantity)) => {
                     let mut rated = Rated::default();
                     let mut slices = Slices::new();
-                    let mut means = Means { account: &mut bare, counters: &mut counters };
                     let done = rating::settle(&mut means, &pricing, &mut rated, quantity, when, applied, &mut slices);
+                    enough &= free.covers(&slices);
                     done.ok().map(|()| rated.charged)
                 }
                 Err(_) => None,
             };
             let Some(amount) = amount else { return refused(Refusal::RatingFailed) };
             cost = cost.saturating_add(amount);
-            enough &= amount == Money::ZERO || free >= amount;
             services.push(ServiceOutcome { key: request.key.clone(), result: ServiceResult::Settled });
         }
         let answered = Answered {
@@ -252,6 +269,28 @@ impl Shard {
             ..Answered::default()
         };
         unchanged(Arc::new(Outcome::Answered(answered)))
+    }
+}
+
+/// What each account may be charged for one service of an event.
+struct Free {
+    own: Money,
+    sponsor: Money,
+}
+
+impl Free {
+    fn of(means: &Means<'_>, purpose: Purpose<'_>) -> Self {
+        let [own, sponsor] = [Who::Own, Who::Sponsor].map(|who| means.of(who).money_available(purpose));
+        Self { own, sponsor }
+    }
+
+    /// Whether it pays for all of it (R21, R40).
+    fn covers(&self, slices: &[Slice]) -> bool {
+        [(Who::Own, self.own), (Who::Sponsor, self.sponsor)].into_iter().all(|(who, free)| {
+            let of_it = slices.iter().filter(|slice| slice.who == who);
+            let charged = of_it.fold(Money::ZERO, |sum, slice| sum.saturating_add(slice.amount));
+            charged == Money::ZERO || charged <= free
+        })
     }
 }
 
@@ -316,7 +355,9 @@ fn debit(
 ) -> Result<Answered, Refusal> {
     let implied = [ServiceRequest::default()];
     let requests = if requests.is_empty() { &implied[..] } else { requests };
-    if session.charges.len() + requests.len() > CHARGES_MAX {
+    // Each may be shared by two accounts.
+    let most = if scene.by_window { 2 * requests.len() } else { requests.len() };
+    if session.charges.len() + most > CHARGES_MAX {
         // No other server could do better, and waiting does not help.
         return Err(Refusal::Invalid("too many events were charged under this session id; the next one needs another"));
     }
@@ -325,7 +366,8 @@ fn debit(
     for request in requests {
         let pricing = scene.pricing(scene.context, &request.key);
         let purpose = pricing.purpose(scene.when);
-        if let Some(offer) = pricing.at(scene.when).and_then(|applied| applied.price.buys.as_ref()) {
+        let applied = pricing.at(scene.when).filter(|first| first.paid_by(means) != Paying::Only(Who::Sponsor));
+        if let Some(offer) = applied.and_then(|applied| applied.price.buys.as_ref()) {
             offers::buy_at_first_use(scene, means.account, &request.key, offer, effects);
         }
         let named = event_quantity(&pricing, request, scene.when).map_err(|_| Refusal::RatingFailed)?;
@@ -335,57 +377,74 @@ fn debit(
             usage_end: scene.when,
             ..RatedCdr::draft(CdrKind::Usage, account, scene.source(&request.key), Cause::Event, scene.now)
         };
-        let mut parts: Vec<ChargePart> = Vec::new();
-        let (amount, reported, measure, quantity) = match named {
+        let charge = |who, measure| EventCharge {
+            key: request.key.clone(),
+            who,
+            cdr: CdrPosition::default(),
+            measure,
+            quantity: 0,
+            refunded: 0,
+            amount: Money::ZERO,
+            parts: Vec::new(),
+        };
+        let (amount, reported) = match named {
             EventQuantity::Money(amount) => {
                 if means.account.money_available(purpose) < amount {
                     return Err(Refusal::CreditLimitReached);
                 }
                 let movements = means.account.take_money(amount, purpose).ok_or(Refusal::OutOfRange)?;
-                parts.extend(movements.iter().map(charge_part));
+                let parts = movements.iter().map(charge_part).collect();
+                session.charges.push(EventCharge { amount, parts, ..charge(Who::Own, None) });
                 let currency = Some(means.account.currency.numeric());
                 let units = GrantUnits::money(MoneyUnits { amount, currency });
                 let rating = Rating::of_network(scene.book.first(), amount);
                 let cdr = draft(means.account);
                 effects.cdrs.push(RatedCdr { reported: units.units(), rating: Some(rating), amount, movements, ..cdr });
-                (amount, units, None, 0)
+                (amount, units)
             }
             EventQuantity::Units(applied, quantity) => {
                 let measure = applied.price.measure;
-                let free = means.account.money_available(purpose);
+                let free = Free::of(means, purpose);
                 let mut rated = Rated::default();
-                // `account` is a copy: a refusal leaves nothing behind.
+                // All of it is a copy: a refusal leaves nothing behind.
                 let mut slices = Slices::new();
                 let done = rating::settle(means, &pricing, &mut rated, quantity, scene.when, applied, &mut slices);
                 done.map_err(|error| match error {
                     RatingError::NoPrice => Refusal::RatingFailed,
                     RatingError::OutOfRange => Refusal::OutOfRange,
                 })?;
-                if rated.charged > Money::ZERO && free < rated.charged {
+                if slices.iter().any(|slice| slice.who == Who::Sponsor) {
+                    match denial_of(means.of(Who::Sponsor).state) {
+                        None => {}
+                        Some(Denial::ServiceDenied) => return Err(Refusal::ServiceDenied),
+                        Some(_) => return Err(Refusal::Rejected),
+                    }
+                }
+                if !free.covers(&slices) {
                     return Err(Refusal::CreditLimitReached);
                 }
                 let reported = as_asked(measure, quantity, &named_units(request));
                 let whole = (slices.len() == 1).then(|| reported.units());
-                for (number, slice) in slices.into_iter().enumerate() {
-                    parts.extend(slice.movements.iter().map(charge_part));
+                let (mut numbers, first) = (Numbers::default(), session.charges.len());
+                for slice in slices {
+                    let place = session.charges.iter().skip(first).position(|charge| charge.who == slice.who);
+                    let place = first + place.unwrap_or(session.charges.len() - first);
+                    if place == session.charges.len() {
+                        session.charges.push(charge(slice.who, Some(measure)));
+                    }
+                    if let Some(charge) = session.charges.get_mut(place) {
+                        charge.quantity = charge.quantity.saturating_add(slice.used);
+                        charge.amount = charge.amount.saturating_add(slice.amount);
+                        charge.parts.extend(slice.movements.iter().map(charge_part));
+                    }
                     let reported = whole.unwrap_or(Units::of(measure, slice.used));
-                    let usage_start = slice.at;
-                    let draft = RatedCdr { usage_start, reported, ..draft(means.account) };
-                    effects.cdrs.push(cdr_of(slice, number, 0, draft));
+                    let draft = RatedCdr { usage_start: slice.at, reported, ..draft(means.of(slice.who)) };
+                    effects.cdrs.push(cdr_of(slice, &mut numbers, 0, draft));
                 }
-                (rated.charged, reported, Some(measure), quantity)
+                (rated.charged, reported)
             }
         };
         total = total.checked_add(amount).ok_or(Refusal::OutOfRange)?;
-        session.charges.push(EventCharge {
-            key: request.key.clone(),
-            cdr: CdrPosition::default(),
-            measure,
-            quantity,
-            refunded: 0,
-            amount,
-            parts,
-        });
         effects.facts.charged_micros = effects.facts.charged_micros.saturating_add(amount.micros());
         let grant = Grant { units: reported, validity_seconds: 0, switch: None, threshold: 0, last: false };
         outcomes.push(ServiceOutcome { key: request.key.clone(), result: ServiceResult::Granted(grant) });
@@ -414,6 +473,84 @@ struct Back {
     units: u64,
     /// Amounts, by the place of the part.
     parts: Vec<(usize, i64)>,
+}
+
+/// What goes back of which charges, and what was named of each. Nothing named means all that is left of every charge; what
+/// is named comes from the first service that covers it.
+fn choose(
+    charges: &[EventCharge],
+    key: &ServiceKey,
+    named: Option<Units>,
+) -> Result<Vec<(usize, Option<Units>, Back)>, Refusal> {
+    let mut chosen = Vec::new();
+    let mut refusal = None;
+    let mut place = 0;
+    for service in charges.chunk_by(|one, next| one.who != next.who && one.key == next.key) {
+        let first = place;
+        place += service.len();
+        if *key != ServiceKey::default() && service.iter().any(|charge| charge.key != *key) {
+            continue;
+        }
+        match (named, service) {
+            (Some(named), [_, _, ..]) => match choose_shares(service, named) {
+                Ok(shares) => {
+                    return Ok(shares.into_iter().map(|(share, of_it, back)| (first + share, of_it, back)).collect());
+                }
+                Err(error) => refusal = refusal.or(Some(error)),
+            },
+            _ => {
+                for (share, charge) in service.iter().enumerate() {
+                    match refund_parts(charge, named) {
+                        Ok(back) => chosen.push((first + share, named, back)),
+                        Err(error) => refusal = refusal.or(Some(error)),
+                    }
+                }
+                if named.is_some() && !chosen.is_empty() {
+                    return Ok(chosen);
+                }
+            }
+        }
+    }
+    if chosen.is_empty() { Err(refusal.unwrap_or(Refusal::NothingToRefund)) } else { Ok(chosen) }
+}
+
+/// What goes back of the shares of one service that several accounts paid: the last share first (R40).
+fn choose_shares(shares: &[EventCharge], named: Units) -> Result<Vec<(usize, Option<Units>, Back)>, Refusal> {
+    let measure = shares.first().and_then(|charge| charge.measure);
+    let wanted = match named.money {
+        Some(money) => u64::try_from(money.amount.micros()).map_err(|_| Refusal::OutOfRange)?,
+        None => measure.and_then(|measure| named.quantity(measure)).ok_or(Refusal::RatingFailed)?,
+    };
+    if wanted == 0 {
+        return Err(Refusal::OutOfRange);
+    }
+    let mut missing = wanted;
+    let mut chosen = Vec::new();
+    for (place, charge) in shares.iter().enumerate().rev() {
+        let there = match named.money {
+            Some(_) => left_of(charge, Holding::Money),
+            None => charge.quantity.saturating_sub(charge.refunded),
+        };
+        let share = missing.min(there);
+        missing -= share;
+        let of_it = match (named.money, measure) {
+            _ if share == 0 => continue,
+            (Some(money), _) => {
+                let amount = Money::from_micros(i64::try_from(share).map_err(|_| Refusal::OutOfRange)?);
+                Units { money: Some(MoneyUnits { amount, ..money }), ..Units::default() }
+            }
+            (None, Some(measure)) => Units::of(measure, share),
+            (None, None) => return Err(Refusal::RatingFailed),
+        };
+        chosen.push((place, Some(of_it), refund_parts(charge, Some(of_it))?));
+    }
+    if missing > 0 { Err(Refusal::RefundBeyondCharge) } else { Ok(chosen) }
+}
+
+/// What of one holding was not given back yet of a charge.
+fn left_of(charge: &EventCharge, holding: Holding) -> u64 {
+    let parts = charge.parts.iter().filter(|part| part.holding == holding);
+    parts.fold(0, |sum: u64, part| sum.saturating_add(left(part).unsigned_abs()))
 }
 
 /// What of a charge goes back: all that is left, an amount of money, or units (R29). What was paid last goes back first.

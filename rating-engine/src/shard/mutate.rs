@@ -73,7 +73,16 @@ impl Shard {
         let account = self.accounts.get(&subscriber.account);
         let account =
             account.ok_or(Refusal::Invalid("the subscriber's account does not exist in this charging group"))?;
-        let balance = account.value.money();
+        let (account, balance) = (&account.value, account.value.money());
+        if let Some(sponsor) = &subscriber.sponsor {
+            let paying = self.accounts.get(&sponsor.account).map(|slot| &slot.value);
+            let paying = paying.filter(|paying| (paying.group, paying.tenant) == (account.group, account.tenant));
+            let paying = paying
+                .ok_or(Refusal::Invalid("the sponsor's account does not exist in this charging group and tenant"))?;
+            if paying.id == account.id || paying.currency != account.currency {
+                return Err(Refusal::Invalid("the sponsor is another account, in the same currency"));
+            }
+        }
         effects.writes.push(Write::Subscriber(subscriber.id));
         self.put_subscriber(subscriber, Lsn::default());
         Ok(MutationOutcome::Done { balance, cdr_number: 0 })

@@ -5,6 +5,8 @@
 use std::cmp::Reverse;
 use std::sync::Arc;
 
+use smallvec::SmallVec;
+
 use super::{Scene, Shard, Slot, Tariffs};
 use crate::account::{
     Account, AccountState, Bucket, Contract, Holding, Origin, Purpose, Subscriber, Subscription, SubscriptionState,
@@ -84,9 +86,13 @@ impl Shard {
         if !self.is_anything_due(command.now) {
             return None;
         }
-        let known = self.sessions.get(&command.session).map(|slot| slot.value.account);
-        let asked = self.subscribers.get(&command.subscriber).map(|slot| slot.value.account);
-        let mut accounts = known.into_iter().chain(asked);
+        let known = self.sessions.get(&command.session).map(|slot| (slot.value.account, &slot.value.sponsor));
+        let asked = self.subscribers.get(&command.subscriber).map(|slot| (slot.value.account, &slot.value.sponsor));
+        let paying = known.into_iter().chain(asked);
+        let paying = paying.map(|(own, sponsor)| (own, sponsor.as_ref().map(|sponsor| sponsor.account)));
+        let mut accounts: SmallVec<[AccountId; 4]> = SmallVec::new();
+        paying.for_each(|(own, sponsor)| accounts.extend(std::iter::once(own).chain(sponsor)));
+        let mut accounts = accounts.into_iter();
         accounts.find_map(|id| self.catch_up_account(tariffs, id, command.now))
     }
 

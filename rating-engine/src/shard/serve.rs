@@ -2,8 +2,8 @@
 
 use smallvec::{SmallVec, smallvec};
 
-use super::{Scene, offers};
-use crate::account::{Account, Means};
+use super::{Scene, denial_of, offers};
+use crate::account::{Account, Means, Paying, Who};
 use crate::cdr::{CdrKind, CdrSource, RatedCdr, Rating};
 use crate::command::{
     Denial, Effects, Grant, Requested, ServiceOutcome, ServiceOutcomes, ServiceRequest, ServiceResult, TariffPart,
@@ -135,8 +135,9 @@ fn serve_known(
     // A report that was overtaken by a request for more says nothing of the grant that this one got.
     let reports_only = request.requested == Requested::Nothing && !scene.settles_only;
     let newer = dropped.as_ref().filter(|grant| reports_only && grant.number >= scene.number).cloned();
-    let last = dropped.map(|GrantState { quantity, at, validity_seconds, switch, reservation, .. }| {
-        means.account.release(reservation);
+    let last = dropped.map(|grant| {
+        let GrantState { quantity, at, validity_seconds, switch, .. } = grant;
+        release(means, grant);
         LastGrant { quantity, at, validity_seconds, switch }
     });
     let used = used_in_all(request);
@@ -147,7 +148,7 @@ fn serve_known(
         match reported {
             Ok(units) => counted = units,
             Err(denial) => {
-                keep(means.account, service, newer);
+                keep(means, service, newer);
                 return ServiceResult::Denied(denial);
             }
         }
@@ -155,7 +156,7 @@ fn serve_known(
     let wanted = match request.requested {
         _ if scene.settles_only => return ServiceResult::Settled,
         Requested::Nothing => {
-            keep(means.account, service, newer);
+            keep(means, service, newer);
             return ServiceResult::Settled;
         }
         Requested::Any => Units::default(),
@@ -174,7 +175,7 @@ fn serve_known(
     };
     let hurried = last.filter(|last| used.is_some() && is_hurried(last));
     let granted = match wanted.money {
-        Some(money) => grant_money(scene, means.account, service, money),
+        Some(money) => grant_money(scene, means, service, money),
         None => grant_units(scene, means, service, wanted, hurried, effects),
     };
     match granted {
@@ -190,11 +191,21 @@ fn serve_known(
 }
 
 /// Leaves a grant in force: what it held is held again as far as it is still there.
-fn keep(account: &mut Account, service: &mut ServiceState, grant: Option<GrantState>) {
+fn keep(means: &mut Means<'_>, service: &mut ServiceState, grant: Option<GrantState>) {
     service.grant = grant.map(|grant| {
-        let reservation = account.reserve_again(&grant.reservation);
-        GrantState { reservation, ..grant }
+        let reservation = means.account.reserve_again(&grant.reservation);
+        let sponsored = grant.sponsored.as_deref();
+        let sponsored = sponsored.map(|held| Box::new(means.of_mut(Who::Sponsor).reserve_again(held)));
+        GrantState { reservation, sponsored, ..grant }
     });
+}
+
+/// Gives back what a grant held.
+pub(super) fn release(means: &mut Means<'_>, grant: GrantState) {
+    means.account.release(grant.reservation);
+    if let Some(sponsored) = grant.sponsored {
+        means.of_mut(Who::Sponsor).release(*sponsored);
+    }
 }
 
 /// The sum of what a service reports; `None` when it reports nothing.
@@ -285,24 +296,47 @@ fn report(
     effects.facts.beyond_grant += u32::from(beyond_grant > 0);
     let whole = slices.len() == 1;
     let starts: SmallVec<[Timestamp; 1]> = slices.iter().skip(1).map(|slice| slice.at).collect();
-    for (number, slice) in slices.into_iter().enumerate() {
+    let mut numbers = Numbers::default();
+    for (place, slice) in slices.into_iter().enumerate() {
         let reported = match slice.price() {
             Some(price) if !whole => Units::of(price.measure, slice.used),
             _ => used,
         };
-        let usage_start = if number == 0 { since } else { slice.at.min(scene.when) };
-        let usage_end = starts.get(number).map_or(scene.when, |next| (*next).min(scene.when));
+        let usage_start = if place == 0 { since } else { slice.at.min(scene.when) };
+        // Of one part that several accounts paid, all began and ended together.
+        let next = starts.iter().skip(place).find(|next| **next > slice.at);
+        let usage_end = next.map_or(scene.when, |next| (*next).min(scene.when));
         // What was used beyond the grant was used last.
-        let beyond = if number == starts.len() { std::mem::take(&mut beyond_grant) } else { 0 };
+        let beyond = if place == starts.len() { std::mem::take(&mut beyond_grant) } else { 0 };
         effects.facts.charged_micros = effects.facts.charged_micros.saturating_add(slice.amount.micros());
-        let draft = RatedCdr { usage_start, usage_end, ..usage_cdr(scene, means.account, service, reported) };
-        effects.cdrs.push(cdr_of(slice, number, beyond, draft));
+        let draft = RatedCdr { usage_start, usage_end, ..usage_cdr(scene, means.of(slice.who), service, reported) };
+        effects.cdrs.push(cdr_of(slice, &mut numbers, beyond, draft));
     }
     Ok(counted)
 }
 
+/// How many CDRs each account has of a report so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Numbers {
+    own: u16,
+    sponsor: u16,
+}
+
+impl Numbers {
+    /// The number of the next one, from 0.
+    fn next(&mut self, who: Who) -> u16 {
+        let number = match who {
+            Who::Own => &mut self.own,
+            Who::Sponsor => &mut self.sponsor,
+        };
+        let next = *number;
+        *number = next.saturating_add(1);
+        next
+    }
+}
+
 /// The CDR of a slice: the `draft` with how its amount came about.
-pub(super) fn cdr_of(slice: Slice, number: usize, beyond_grant: u64, draft: RatedCdr) -> RatedCdr {
+pub(super) fn cdr_of(slice: Slice, numbers: &mut Numbers, beyond_grant: u64, draft: RatedCdr) -> RatedCdr {
     let (price, measure) = match slice.price() {
         Some(price) => (price.id.clone(), Some(price.measure)),
         None => (PriceId::new(""), None),
@@ -317,6 +351,7 @@ pub(super) fn cdr_of(slice: Slice, number: usize, beyond_grant: u64, draft: Rate
         tier_from,
         charged_before,
         amount,
+        who,
         movements,
         lines,
         ..
@@ -336,7 +371,7 @@ pub(super) fn cdr_of(slice: Slice, number: usize, beyond_grant: u64, draft: Rate
         charged_before,
         lines,
         beyond_grant,
-        slice: u16::try_from(number).unwrap_or(u16::MAX),
+        slice: numbers.next(who),
     };
     RatedCdr { amount, movements, rating: Some(rating), ..draft }
 }
@@ -369,8 +404,8 @@ fn settle_parts(
     slices: &mut Slices,
 ) -> Result<(), RatingError> {
     let since = service.since.min(scene.when);
-    let (mut account, mut counters, mut counted) = (means.account.clone(), means.counters.clone(), service.clone());
-    let mut paying = Means { account: &mut account, counters: &mut counters };
+    let (mut aside, mut counted) = (means.aside(), service.clone());
+    let mut paying = aside.means(means.terms());
     for after_switch in [false, true] {
         let of_part = request.used.iter().filter(|used| (used.part == TariffPart::After) == after_switch);
         let Some(units) = of_part.map(|used| used.units).reduce(|sum, units| sum.plus(&units)) else { continue };
@@ -379,7 +414,8 @@ fn settle_parts(
         settle_part(scene, &mut paying, &mut counted, part, seconds, slices)?;
         seconds = seconds.saturating_add(units.seconds.unwrap_or(0));
     }
-    (*means.account, *means.counters, *service) = (account, counters, counted);
+    means.adopt(aside);
+    *service = counted;
     Ok(())
 }
 
@@ -428,18 +464,20 @@ fn usage_cdr(scene: &Scene<'_>, account: &Account, service: &ServiceState, used:
     }
 }
 
-/// Grants money that the network rates itself. What is granted is used from now on: the client's time is for usage.
+/// Grants money that the network rates itself: no window of a tariff is for it, and the subscriber's own account pays. What is granted is used from now on: the client's time is for usage.
 fn grant_money(
     scene: &Scene<'_>,
-    account: &mut Account,
+    means: &mut Means<'_>,
     service: &mut ServiceState,
     wanted: MoneyUnits,
 ) -> Result<Grant, Denial> {
-    if wanted.amount <= Money::ZERO || wanted.currency.is_some_and(|code| code != account.currency.numeric()) {
+    let currency = means.account.currency.numeric();
+    if wanted.amount <= Money::ZERO || wanted.currency.is_some_and(|code| code != currency) {
         return Err(Denial::RatingFailed);
     }
     let purpose = scene.pricing(scene.context, &service.key).purpose(scene.now);
-    let (amount, holds) = rating::afford_money(account, wanted.amount, purpose);
+    let (amount, holds) = rating::afford_money(means.wallet(Who::Own), wanted.amount, purpose);
+    let account = &mut *means.account;
     if amount == Money::ZERO {
         return Err(Denial::CreditLimitReached);
     }
@@ -450,8 +488,9 @@ fn grant_money(
     let reservation = account.reserve(&holds);
     let quantity = amount.micros().unsigned_abs();
     let number = scene.number;
-    service.grant = Some(GrantState { number, quantity, at: scene.now, validity_seconds, switch: None, reservation });
-    let money = MoneyUnits { amount, currency: Some(account.currency.numeric()) };
+    let (at, switch, sponsored) = (scene.now, None, None);
+    service.grant = Some(GrantState { number, quantity, at, validity_seconds, switch, reservation, sponsored });
+    let money = MoneyUnits { amount, currency: Some(currency) };
     Ok(Grant {
         units: GrantUnits::money(money),
         validity_seconds,
@@ -472,8 +511,15 @@ fn grant_units(
 ) -> Result<Grant, Denial> {
     let pricing = scene.pricing(scene.context, &service.key);
     let applied = pricing.at(scene.now).ok_or(Denial::RatingFailed)?;
-    let price = applied.price;
-    if let Some(offer) = &price.buys {
+    let (price, paying) = (applied.price, applied.paid_by(means));
+    if let Paying::Only(Who::Sponsor) = paying
+        && let Some(denial) = denial_of(means.of(Who::Sponsor).state)
+    {
+        return Err(denial);
+    }
+    if let Some(offer) = &price.buys
+        && paying != Paying::Only(Who::Sponsor)
+    {
         offers::buy_at_first_use(scene, means.account, &service.key, offer, effects);
     }
     let named = if wanted.is_empty() {
@@ -522,21 +568,23 @@ fn grant_units(
         seconds => seconds,
     };
     let horizon = scene.now.plus_seconds(validity_seconds.into());
-    // A bucket that stops or begins to pay inside the grant's life: come back when it does (R41).
-    let begins = if price.zero_rated {
-        None
-    } else {
-        means.account.next_beginning(price.measure.unit(), pricing.purpose(scene.now))
-    };
-    // So does a cycle that its tiers are counted in (R12).
-    let edges = begins.into_iter().chain(rating::cycle_end(means, applied, scene.now));
-    let mut edge = edges.fold(affordable.valid_to, Timestamp::min);
+    // A cycle that its tiers are counted in (R12), or a bucket that begins to pay inside the grant's life: come back when it
+    // does (R41).
+    let mut edge = rating::cycle_end(means, applied, scene.now).unwrap_or(Timestamp::NEVER);
+    if !price.zero_rated {
+        let (unit, purpose) = (price.measure.unit(), pricing.purpose(scene.now));
+        let begins = means.accounts().filter_map(|account| account.next_beginning(unit, purpose));
+        edge = begins.fold(edge, Timestamp::min);
+    }
     let mut switch = None;
-    if applied.until < horizon.min(edge) {
-        let crossing = cross(scene, means, service, applied, horizon.min(edge), &mut affordable);
+    let until = horizon.min(edge).min(affordable.valid_to);
+    if applied.until < until {
+        let crossing = cross(scene, means, service, applied, until, &mut affordable);
         edge = edge.min(crossing.end);
         switch = crossing.switch;
     }
+    // So does one that stops: before a switch or after it.
+    edge = edge.min(affordable.valid_to);
     let quantity = affordable.quantity;
     let cut = quantity < asked;
     let until = edge.millis().saturating_sub(scene.now.millis()) / 1000;
@@ -546,8 +594,10 @@ fn grant_units(
         validity_seconds.min(u32::try_from(until.max(1)).unwrap_or(u32::MAX))
     };
     let reservation = means.account.reserve(&affordable.holds);
-    let number = scene.number;
-    service.grant = Some(GrantState { number, quantity, at: scene.now, validity_seconds, switch, reservation });
+    let sponsored = &affordable.sponsored;
+    let sponsored = (!sponsored.is_empty()).then(|| Box::new(means.of_mut(Who::Sponsor).reserve(sponsored)));
+    let (number, at) = (scene.number, scene.now);
+    service.grant = Some(GrantState { number, quantity, at, validity_seconds, switch, reservation, sponsored });
     let is_last = cut && scene.profile.marks_final;
     let threshold = if cut || !scene.profile.thresholds {
         0
@@ -570,7 +620,8 @@ struct Crossing {
 const EDGES_MAX: usize = 32;
 
 /// Makes a grant good on both sides of the next switch: held at the dearer price and cut to what is affordable at it (R22).
-/// Clients that cannot split, and grants that nobody could afford after the switch, end there (R41). Seconds are laid end
+/// Clients that cannot split, and grants that nobody could afford
+/// after the switch or that another account would pay, end there (R41). Seconds are laid end
 /// to end here, so nobody has to split them.
 fn cross(
     scene: &Scene<'_>,
@@ -592,6 +643,7 @@ fn cross(
             Some(there) if there.line() == last => at = there.until,
             Some(there)
                 if may_cross
+                    && there.paid_by(means) == here.paid_by(means)
                     && there.price.measure == here.price.measure
                     && afford((there, at), affordable.quantity).quantity > 0 =>
             {
@@ -611,10 +663,12 @@ fn cross(
     // What can be paid at each, held as it costs at the dearest.
     let payable = sides.iter().map(|side| afford(*side, affordable.quantity).quantity).min();
     let payable = payable.unwrap_or(affordable.quantity);
-    let held = |side: &Affordable| rating::money_held(means.account, &side.holds);
-    let dearest = sides.iter().map(|side| afford(*side, payable));
-    if let Some(dearest) = dearest.reduce(|dearest, side| if held(&side) > held(&dearest) { side } else { dearest }) {
-        *affordable = dearest;
+    let mut valid_to = affordable.valid_to;
+    let sides = sides.iter().map(|side| afford(*side, payable)).inspect(|side| valid_to = valid_to.min(side.valid_to));
+    let dearer =
+        |dearest: Affordable, side: Affordable| if side.money(means) > dearest.money(means) { side } else { dearest };
+    if let Some(dearest) = sides.reduce(dearer) {
+        *affordable = Affordable { valid_to, ..dearest };
     }
     crossing
 }
@@ -640,7 +694,7 @@ impl<'s> Scene<'s> {
     where
         's: 'a,
     {
-        Pricing { book: self.book, context, key }
+        Pricing { book: self.book, context, key, by_window: self.by_window }
     }
 
     /// What CDRs of this command name as their source.

@@ -2,8 +2,8 @@
 
 use std::cmp::Reverse;
 
-use super::{Due, MutationRecord, Shard, Slot, offers, touch};
-use crate::account::{Account, Subscriber};
+use super::{Due, MutationRecord, Shard, Slot, means_of, offers, touch};
+use crate::account::{Account, Counters, Subscriber, Who};
 use crate::cdr::{Cause, CdrKind, CdrSource, RatedCdr};
 use crate::command::{EntityKey, SessionChange, Write, Writes};
 use crate::ids::{CdrPosition, GroupId, IdempotencyKey, Lsn};
@@ -56,8 +56,9 @@ impl Shard {
                 (cdr.kind, cdr.cause, &cdr.source)
                 && cdr.rating.as_ref().is_none_or(|rating| rating.slice == 0)
                 && let Some(slot) = self.sessions.get_mut(session)
-                && let Some(charge) =
-                    slot.value.charges.iter_mut().find(|charge| charge.key == *service && charge.cdr.get() == 0)
+                && let who = if cdr.account == slot.value.account { Who::Own } else { Who::Sponsor }
+                && let mut waiting = slot.value.charges.iter_mut().filter(|charge| charge.cdr.get() == 0)
+                && let Some(charge) = waiting.find(|charge| charge.key == *service && charge.who == who)
             {
                 charge.cdr = position;
             }
@@ -279,9 +280,14 @@ impl Shard {
             if session.is_open() {
                 self.open_sessions += 1;
                 session.heard = session.heard.max(now);
-                if let Some(account) = self.accounts.get_mut(&session.account) {
+                let (terms, mut nobody) = (session.sponsor.clone(), Counters::default());
+                let means = means_of(&mut self.accounts, session.account, terms.as_deref(), &mut nobody);
+                if let Some(mut means) = means {
                     for grant in session.services.iter().filter_map(|service| service.grant.as_ref()) {
-                        account.value.hold_again(&grant.reservation);
+                        means.account.hold_again(&grant.reservation);
+                        if let Some(sponsored) = &grant.sponsored {
+                            means.of_mut(Who::Sponsor).hold_again(sponsored);
+                        }
                     }
                 }
                 slot.queued = session.deadline();

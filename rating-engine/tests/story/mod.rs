@@ -37,7 +37,7 @@
 
 use std::fmt::Write as _;
 
-use rating_engine::account::{Account, AccountState, Bucket, BucketScope, Holding, Origin};
+use rating_engine::account::{Account, AccountState, Bucket, BucketScope, Holding, Origin, Sponsor};
 use rating_engine::calendar::{Calendar, Span, Weekday, Window, WindowId, Zone};
 use rating_engine::cdr::{CdrKind, Payer};
 use rating_engine::command::{
@@ -104,6 +104,7 @@ struct Teller {
     offers: Vec<OfferDraft>,
     members: Vec<(u64, u64)>,
     cycles: Vec<(u64, Cycle)>,
+    sponsors: Vec<(u64, Sponsor)>,
     world: Option<World>,
     topups: u32,
 }
@@ -210,6 +211,13 @@ impl Teller {
                 self.members.push((account_number(account), account_number(member)));
                 Ok(())
             }
+            ["sponsor", subscriber, account, windows, rest @ ..] => {
+                let windows = windows.split(',').filter(|name| *name != "-").map(Into::into).collect();
+                let account = AccountId::new(account_number(account));
+                let sponsor = Sponsor { account, windows, allowance: rest.contains(&"allowance") };
+                self.sponsors.push((account_number(subscriber), sponsor));
+                Ok(())
+            }
             ["cycle", account, from, period] => {
                 let zone = self.timezone.clone().unwrap_or_else(Zone::utc);
                 let period = period.parse().expect("a period");
@@ -243,6 +251,9 @@ impl Teller {
             }
             for (account, member) in &self.members {
                 world.join(*account, *member);
+            }
+            for (subscriber, sponsor) in self.sponsors.drain(..) {
+                world.sponsor(subscriber, sponsor);
             }
             self.periods.take().into_iter().for_each(|periods| world.tariffs.insert_periods(periods.into()));
             for offer in self.offers.drain(..) {

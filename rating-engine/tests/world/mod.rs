@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rating_engine::account::{
-    Account, AccountState, Bucket, Contract, Counters, Credit, Flow, Holding, Origin, Subscriber,
+    Account, AccountState, Bucket, Contract, Counters, Credit, Flow, Holding, Origin, Reservation, Sponsor, Subscriber,
 };
 use rating_engine::cdr::{CdrKind, Movement, RatedCdr};
 use rating_engine::command::{Action, Command, Effects, Mutation, MutationOutcome, Outcome, Profile, Write, Writes};
@@ -16,7 +16,7 @@ use rating_engine::ids::{
 use rating_engine::money::{Currency, Money, Rate, Rounding};
 use rating_engine::period::Cycle;
 use rating_engine::selector::Filter;
-use rating_engine::session::Session;
+use rating_engine::session::{GrantState, Session};
 use rating_engine::shard::{Image, Limits, Shard};
 use rating_engine::tariff::{Price, Service, ServiceKey, TariffDraft};
 use rating_engine::tariffs::Tariffs;
@@ -99,6 +99,7 @@ impl World {
             tariff: TariffName::new(TARIFF),
             state: AccountState::Active,
             counters: Counters::default(),
+            sponsor: None,
         };
         for mutation in [Mutation::OpenAccount(Box::new(account)), Mutation::PutSubscriber(subscriber)] {
             let outcome = self.mutate(mutation, Timestamp::default());
@@ -110,6 +111,14 @@ impl World {
     pub(crate) fn join(&mut self, account: u64, number: u64) {
         let owner = self.shard.subscriber(SubscriberId::new(account)).expect("it is there").clone();
         let subscriber = Subscriber { id: SubscriberId::new(number), ..owner };
+        let outcome = self.mutate(Mutation::PutSubscriber(subscriber), Timestamp::default());
+        assert!(matches!(*outcome, MutationOutcome::Done { .. }), "{outcome:?}");
+    }
+
+    /// Lets another account pay part of what the subscriber of this number uses.
+    pub(crate) fn sponsor(&mut self, number: u64, sponsor: Sponsor) {
+        let owner = self.shard.subscriber(SubscriberId::new(number)).expect("it is there").clone();
+        let subscriber = Subscriber { sponsor: Some(Arc::new(sponsor)), ..owner };
         let outcome = self.mutate(Mutation::PutSubscriber(subscriber), Timestamp::default());
         assert!(matches!(*outcome, MutationOutcome::Done { .. }), "{outcome:?}");
     }
@@ -221,16 +230,22 @@ impl World {
     }
 
     fn audit_reserved(&self, account: &Account) -> Result<(), String> {
-        let mine = self.shard.sessions().filter(|session| session.account == account.id);
-        let grants: Vec<_> = mine.flat_map(|session| &session.services).filter_map(|it| it.grant.as_ref()).collect();
+        let held = |session: &Session| -> Vec<Reservation> {
+            let grants = session.services.iter().filter_map(|service| service.grant.clone());
+            let sponsor = session.sponsor.as_ref().map(|sponsor| sponsor.account);
+            let own = |grant: GrantState| (session.account == account.id).then_some(grant.reservation);
+            let other = |grant: GrantState| grant.sponsored.filter(|_| sponsor == Some(account.id)).map(|held| *held);
+            grants.clone().filter_map(own).chain(grants.filter_map(other)).collect()
+        };
+        let grants: Vec<Reservation> = self.shard.sessions().flat_map(held).collect();
         for bucket in &account.buckets {
-            let named = grants.iter().flat_map(|grant| &grant.reservation.buckets);
+            let named = grants.iter().flat_map(|reservation| &reservation.buckets);
             let held: i64 = named.filter(|(id, _)| *id == bucket.id).map(|(_, amount)| *amount).sum();
             if held != bucket.reserved {
                 return Err(format!("bucket {}: sessions hold {held}, reserved says {}", bucket.id, bucket.reserved));
             }
         }
-        let held = grants.iter().fold(Money::ZERO, |sum, grant| sum.saturating_add(grant.reservation.credit));
+        let held = grants.iter().fold(Money::ZERO, |sum, grant| sum.saturating_add(grant.credit));
         if held != account.credit.map_or(Money::ZERO, |credit| credit.reserved) {
             return Err(format!("credit line: sessions hold {held}, reserved says something else"));
         }
