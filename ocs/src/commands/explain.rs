@@ -47,12 +47,15 @@ struct Trial {
 }
 
 impl Trial {
-    fn new(tariffs: Tariffs, account: Account, subscriber: Subscriber) -> Self {
+    /// Of the accounts that pay for a subscriber.
+    fn new(tariffs: Tariffs, accounts: impl IntoIterator<Item = Account>, subscriber: Subscriber) -> Self {
         let mut shard = Shard::new(Limits::default());
-        let (id, account_id) = (subscriber.id, account.id);
-        shard.load(Image::Account(account), rating_engine::ids::Lsn::default());
+        let (id, account) = (subscriber.id, subscriber.account);
+        for account in accounts {
+            shard.load(Image::Account(account), rating_engine::ids::Lsn::default());
+        }
         shard.load(Image::Subscriber(subscriber), rating_engine::ids::Lsn::default());
-        Self { shard, tariffs, subscriber: id, account: account_id, cdrs: Vec::new() }
+        Self { shard, tariffs, subscriber: id, account, cdrs: Vec::new() }
     }
 
     fn keep<T>(&mut self, mut effects: Effects<T>) -> T {
@@ -167,9 +170,15 @@ fn trial(options: &TariffExplain, documents: &[DocumentRecord], at: Timestamp) -
         if let Some(tariff) = &options.tariff {
             subscriber.tariff = TariffName::new(tariff);
         }
-        let account = loaded.shards.with(subscriber.group, |shard| shard.account(subscriber.account).cloned());
-        let account = account.ok_or_else(|| OpenError(format!("{who} has no account")))?;
-        return Ok(Trial::new(tariffs, account, subscriber));
+        let sponsor = subscriber.sponsor.as_ref().map(|sponsor| sponsor.account);
+        let paying: Vec<AccountId> = std::iter::once(subscriber.account).chain(sponsor).collect();
+        let accounts: Vec<Account> = loaded.shards.with(subscriber.group, |shard| {
+            paying.iter().filter_map(|account| shard.account(*account).cloned()).collect()
+        });
+        if accounts.len() < paying.len() {
+            return Err(OpenError(format!("{who} has no account, or its sponsor has none")));
+        }
+        return Ok(Trial::new(tariffs, accounts, subscriber));
     }
     let mut tariffs = Tariffs::default();
     add(&mut tariffs, documents);
@@ -238,7 +247,7 @@ fn trial(options: &TariffExplain, documents: &[DocumentRecord], at: Timestamp) -
         counters: Counters::default(),
         sponsor: None,
     };
-    Ok(Trial::new(tariffs, account, subscriber))
+    Ok(Trial::new(tariffs, [account], subscriber))
 }
 
 fn add(tariffs: &mut Tariffs, documents: &[DocumentRecord]) {

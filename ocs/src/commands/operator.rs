@@ -115,6 +115,11 @@ fn show(account: &wire::Account, output: Output) {
             state(subscriber.state),
             subscriber.identifiers.join(" ")
         );
+        if let Some(sponsor) = &subscriber.sponsor {
+            let mut pays: Vec<String> = sponsor.windows.iter().map(|window| format!("pays in {window}")).collect();
+            pays.extend(sponsor.allowance.then(|| "its buckets first".to_owned()));
+            println!("  sponsor      {}   {}", sponsor.account_id, pays.join(", "));
+        }
     }
     println!("CDRs           {}   last at {}", account.cdr_count, account.last_cdr_position);
     println!("\nBUCKET            BALANCE              RESERVED             PRIORITY  VALID TO");
@@ -264,6 +269,9 @@ fn as_json(account: &wire::Account) -> serde_json::Value {
             json!({
                 "subscriber": subscriber.subscriber_id, "tariff": subscriber.tariff,
                 "state": state(subscriber.state), "identifiers": subscriber.identifiers,
+                "sponsor": subscriber.sponsor.as_ref().map(|sponsor| json!({
+                    "account": sponsor.account_id, "windows": sponsor.windows, "allowance": sponsor.allowance,
+                })),
             })
         })
         .collect();
