@@ -469,7 +469,7 @@ fn load_catalogue(
 
 pub(crate) fn take_document(catalogue: &Catalogue, source: &[u8]) -> Result<(), OpenError> {
     let text = std::str::from_utf8(source).map_err(because("a stored tariff or offer"))?;
-    catalogue.insert(crate::catalogue::parse(text).map_err(because("a stored tariff or offer"))?);
+    catalogue.insert(crate::catalogue::parse_stored(text).map_err(because("a stored tariff or offer"))?);
     Ok(())
 }
 

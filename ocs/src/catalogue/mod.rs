@@ -104,40 +104,63 @@ impl std::fmt::Display for CatalogueError {
 
 impl std::error::Error for CatalogueError {}
 
-/// Parses one document: an offer or accounting periods if it names such, else a tariff.
+/// How strictly a document's form is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Form {
+    /// As it is handed in: a text that looks like a number or a truth is quoted, as the schema says, so that no reader on its way
+    /// here makes a float of an amount.
+    New,
+    /// As it was taken once.
+    Stored,
+}
+
+/// Parses one document that is handed in: an offer or accounting periods if it names such, else a tariff.
 ///
 /// # Errors
 /// Its syntax error, or every problem in it.
 pub fn parse(text: &str) -> Result<Document, CatalogueError> {
+    parse_as(text, Form::New)
+}
+
+/// Parses one document that was taken before.
+///
+/// # Errors
+/// Its syntax error, or every problem in it.
+pub fn parse_stored(text: &str) -> Result<Document, CatalogueError> {
+    parse_as(text, Form::Stored)
+}
+
+fn parse_as(text: &str, form: Form) -> Result<Document, CatalogueError> {
     #[derive(Deserialize)]
     struct Kind {
         offer: Option<IgnoredAny>,
         accounting: Option<IgnoredAny>,
     }
-    match read::<Kind>(text)? {
-        Kind { offer: Some(_), .. } => offer::parse(text).map(Document::Offer),
+    match read::<Kind>(text, form)? {
+        Kind { offer: Some(_), .. } => offer::parse(text, form).map(Document::Offer),
         Kind { accounting: Some(_), .. } => {
-            periods::parse(text).map(|(periods, hash)| Document::Accounting(periods, hash))
+            periods::parse(text, form).map(|(periods, hash)| Document::Accounting(periods, hash))
         }
-        Kind { offer: None, accounting: None } => parse_tariff(text).map(Document::Tariff),
+        Kind { offer: None, accounting: None } => tariff::parse(text, form).map(Document::Tariff),
     }
 }
 
-/// Parses one tariff document.
+/// Parses one tariff document that is handed in.
 ///
 /// # Errors
 /// Its syntax error, or every problem in it.
 pub fn parse_tariff(text: &str) -> Result<Arc<TariffVersion>, CatalogueError> {
-    tariff::parse(text)
+    tariff::parse(text, Form::New)
 }
 
 /// Reads what the parser of its kind then checks.
-fn read<T: for<'a> Deserialize<'a>>(text: &str) -> Result<T, CatalogueError> {
+fn read<T: for<'a> Deserialize<'a>>(text: &str, form: Form) -> Result<T, CatalogueError> {
     if text.len() > DOCUMENT_OCTETS_MAX {
         let reason = format!("the document is larger than {DOCUMENT_OCTETS_MAX} octets");
         return Err(CatalogueError::Syntax { line: 0, reason });
     }
-    serde_saphyr::from_str(text).map_err(|error| {
+    let options = serde_saphyr::options! { no_schema: form == Form::New };
+    serde_saphyr::from_str_with_options(text, options).map_err(|error| {
         let line = error.location().map_or(0, |location| usize::try_from(location.line()).unwrap_or(0));
         CatalogueError::Syntax { line, reason: error.to_string() }
     })
@@ -228,6 +251,15 @@ mod tests {
             }
         }
         assert_eq!(seen, 4);
+    }
+
+    /// Amounts are texts or whole numbers: what was taken before such were refused is still read.
+    #[test]
+    fn an_amount_is_never_a_float() {
+        let offer = |fee: &str| format!("{{\"offer\": \"m\", \"version\": 1, \"currency\": \"EUR\", \"fee\": {fee}}}");
+        let Err(CatalogueError::Syntax { line: 1, reason }) = parse(&offer("7.99")) else { panic!("accepted") };
+        assert!(reason.contains("quote"), "{reason}");
+        assert_eq!(parse_stored(&offer("7.99")), parse(&offer("\"7.99\"")));
     }
 
     /// Editors read it: it says what this release reads. Written by `ocs tariff schema > docs/catalogue.schema.json`.

@@ -15,7 +15,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::text::{parse_quantity, parse_rate};
-use super::{CatalogueError, Check, RawFinance, canonical, check_name};
+use super::{CatalogueError, Check, Form, RawFinance, canonical, check_name};
 
 /// A version of an offer.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -99,8 +99,8 @@ const fn usual_priority() -> u16 {
 }
 
 /// Parses one offer document.
-pub(super) fn parse(text: &str) -> Result<Arc<OfferVersion>, CatalogueError> {
-    let document: Document = super::read(text)?;
+pub(super) fn parse(text: &str, form: Form) -> Result<Arc<OfferVersion>, CatalogueError> {
+    let document: Document = super::read(text, form)?;
     let mut check = Check::default();
     check_name(&mut check, "offer", &document.offer);
     if let Some(tariff) = &document.tariff {

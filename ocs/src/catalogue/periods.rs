@@ -11,7 +11,7 @@ use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
 use super::text::parse_instant;
-use super::{CatalogueError, Check, check_name};
+use super::{CatalogueError, Check, Form, check_name};
 
 /// Accounting periods, and which of them are closed. The highest version counts.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -33,8 +33,8 @@ pub(super) struct Document {
 }
 
 /// Parses one accounting document; its hash is of what it says.
-pub(super) fn parse(text: &str) -> Result<(Arc<Periods>, [u8; 32]), CatalogueError> {
-    let document: Document = super::read(text)?;
+pub(super) fn parse(text: &str, form: Form) -> Result<(Arc<Periods>, [u8; 32]), CatalogueError> {
+    let document: Document = super::read(text, form)?;
     let mut check = Check::default();
     check_name(&mut check, "accounting", &document.accounting);
     let zone = check.take("time_zone", Zone::get(document.time_zone.as_deref().unwrap_or("UTC")));

@@ -24,7 +24,7 @@ use super::text::{
     parse_days, parse_holiday, parse_instant, parse_pulse, parse_quantity, parse_rat, parse_rate, parse_ratio,
     parse_slice, parse_time, parse_weekday,
 };
-use super::{CatalogueError, Check, RawFinance};
+use super::{CatalogueError, Check, Form, RawFinance};
 
 /// A version of a tariff.
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -201,8 +201,8 @@ struct RawGrant {
 ///
 /// # Errors
 /// Its syntax error, or every problem in it.
-pub(super) fn parse(text: &str) -> Result<Arc<TariffVersion>, CatalogueError> {
-    let document: Document = super::read(text)?;
+pub(super) fn parse(text: &str, form: Form) -> Result<Arc<TariffVersion>, CatalogueError> {
+    let document: Document = super::read(text, form)?;
     let mut check = Check::default();
     let currency = check.take(
         "currency",
@@ -600,6 +600,7 @@ fn grant(check: &mut Check, number: usize, raw: Option<&RawGrant>, unit: Unit) -
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::catalogue::parse_tariff;
 
     const GOOD: &str = r#"
 tariff: start-payg
@@ -619,11 +620,11 @@ prices:
 
     #[test]
     fn a_document_becomes_a_tariff() {
-        let tariff = parse(GOOD).unwrap();
+        let tariff = parse_tariff(GOOD).unwrap();
         assert_eq!(tariff.prices().len(), 3);
         assert_eq!(tariff.prices()[0].id.as_str(), "messaging", "the most specific price comes first");
-        assert_eq!(parse(GOOD).unwrap().content_hash(), tariff.content_hash());
-        assert_ne!(parse(&GOOD.replace("0.02", "0.03")).unwrap().content_hash(), tariff.content_hash());
+        assert_eq!(parse_tariff(GOOD).unwrap().content_hash(), tariff.content_hash());
+        assert_ne!(parse_tariff(&GOOD.replace("0.02", "0.03")).unwrap().content_hash(), tariff.content_hash());
     }
 
     #[test]
@@ -632,10 +633,10 @@ prices:
             .replace("EUR", "EUX")
             .replace("\"0.02/MiB\"", "\"-0.02/MiB\"")
             .replace("up_to: 3 min", "up_to: 3 lightyears");
-        let Err(CatalogueError::Problems(problems)) = parse(&bad) else { panic!("accepted") };
+        let Err(CatalogueError::Problems(problems)) = parse_tariff(&bad) else { panic!("accepted") };
         let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
         assert_eq!(paths, ["currency", "prices[0].rate", "prices[1].tiers[0].up_to"]);
-        let Err(CatalogueError::Syntax { line, reason }) = parse(&GOOD.replace("prices:", "prizes:")) else {
+        let Err(CatalogueError::Syntax { line, reason }) = parse_tariff(&GOOD.replace("prices:", "prizes:")) else {
             panic!("accepted")
         };
         assert!(reason.contains("prizes") && line > 1, "{line}: {reason}");
@@ -644,7 +645,7 @@ prices:
     /// However it is written; and nothing else has the same hash.
     #[test]
     fn the_same_tariff_has_the_same_hash() {
-        let hash = |text: &str| *parse(text).unwrap_or_else(|error| panic!("{error}\n{text}")).content_hash();
+        let hash = |text: &str| *parse_tariff(text).unwrap_or_else(|error| panic!("{error}\n{text}")).content_hash();
         for (one, same) in [
             ("0.02/MiB", "0.04 / 2 MiB"),
             ("\"100 KiB\"", "\"102400/102400\""),
@@ -700,7 +701,7 @@ prices:
 
     #[test]
     fn zones_networks_windows_and_versions_are_read() {
-        let tariff = parse(EUROPE).unwrap();
+        let tariff = parse_tariff(EUROPE).unwrap();
         // Midnight of New Year in Berlin.
         assert_eq!(tariff.valid_from().to_string(), "2026-12-31T23:00:00.000Z");
         let at = |text: &str| parse_instant(text, &Zone::get("UTC").unwrap()).unwrap();
@@ -725,7 +726,7 @@ prices:
             .replace("\"228-01\"", "\"22\"")
             .replace("zone: premium", "zone: luxury")
             .replace("rat: [nb-iot, lte-m]", "rat: [6g]");
-        let Err(CatalogueError::Problems(problems)) = parse(&bad) else { panic!("accepted") };
+        let Err(CatalogueError::Problems(problems)) = parse_tariff(&bad) else { panic!("accepted") };
         let mut paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
         paths.sort_unstable();
         paths.dedup();
@@ -740,7 +741,7 @@ prices:
     #[test]
     fn a_price_that_can_never_win_is_refused() {
         let bad = EUROPE.replace("{id: sms-eu, service: sms, visited: eu,", "{id: sms-eu, service: sms,");
-        let Err(CatalogueError::Problems(problems)) = parse(&bad) else { panic!("accepted") };
+        let Err(CatalogueError::Problems(problems)) = parse_tariff(&bad) else { panic!("accepted") };
         let problems: Vec<String> = problems.iter().map(ToString::to_string).collect();
         assert_eq!(
             problems,
@@ -748,7 +749,7 @@ prices:
         );
         // Another network within the list is covered by it, too.
         let bad = EUROPE.replace("neighbour: [\"228-01\"]", "neighbour: [\"208-01\"]");
-        assert!(parse(&bad).is_err());
+        assert!(parse_tariff(&bad).is_err());
     }
 
     #[test]
@@ -757,7 +758,7 @@ prices:
             "zero_rated: true",
             "zero_rated: true, connect_fee: \"0.05\", min_charge: \"0.01\", max_charge: \"1.00\"",
         );
-        let Err(CatalogueError::Problems(problems)) = parse(&bad) else { panic!("accepted") };
+        let Err(CatalogueError::Problems(problems)) = parse_tariff(&bad) else { panic!("accepted") };
         let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
         assert_eq!(paths, ["prices[2].connect_fee", "prices[2].min_charge", "prices[2].max_charge"]);
         assert!(problems.iter().all(|problem| problem.reason.contains("leave it out")));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::server::{BINARY, bounded, here, micros, python, said, set_up, skip};
+use crate::server::{BINARY, bounded, here, micros, python_with, said, set_up, skip};
 use crate::tshark;
 
 /// Whether freeDiameter and a network of its own can be had, and what is missing.
@@ -44,7 +44,7 @@ fn freediameter_connects_watches_relays_and_leaves() {
         skip(tool, missing);
         return;
     }
-    let python = python();
+    let python = python_with("diameter");
     if python.is_none() {
         skip("python-diameter", "in part: nothing is relayed, as python-diameter is not installed");
     }

@@ -11,6 +11,7 @@ mod durable;
 mod freediameter;
 mod open5gs;
 mod python;
+mod schema;
 mod server;
 mod tshark;
 mod wire;

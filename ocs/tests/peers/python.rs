@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::Duration;
 
-use crate::server::{Ocs, bounded, here, python, said, set_up, skip};
+use crate::server::{Ocs, bounded, here, python_with, said, set_up, skip};
 use crate::tshark;
 
 /// Every kind of request and answer of Gy, as another implementation of the standard writes and reads them; the
@@ -11,7 +11,7 @@ use crate::tshark;
 #[test]
 fn another_implementation_is_charged_as_the_standard_says() {
     set_up();
-    let Some(python) = python() else {
+    let Some(python) = python_with("diameter") else {
         skip("python-diameter", "python-diameter is not installed (ocs/tests/peers/setup.sh says why)");
         return;
     };

@@ -201,10 +201,10 @@ pub(crate) fn here() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peers")
 }
 
-/// The interpreter of the environment that `setup.sh` makes, with python-diameter in it.
-pub(crate) fn python() -> Option<PathBuf> {
+/// The interpreter of the environment that `setup.sh` makes, if it has this module.
+pub(crate) fn python_with(module: &str) -> Option<PathBuf> {
     let python = Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/peers-venv/bin/python");
-    let ready = Command::new(&python).args(["-c", "import diameter"]).output();
+    let ready = Command::new(&python).args(["-c", &format!("import {module}")]).output();
     ready.is_ok_and(|ready| ready.status.success()).then_some(python)
 }
 

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the peer tests need and this machine lacks: tshark, freeDiameter, openssl, strace and python3-venv with apt (as
-# root only), python-diameter into target/peers-venv with pip. Says what is missing and goes on: a test that needs it skips
+# root only), python-diameter and jsonschema into target/peers-venv with pip. Says what is missing and goes on: a test that needs it skips
 # itself. What is there in the end stands in target/peers-installed, a name a line. PEERS_NO_INSTALL=1 only looks.
 root="$(cd "$(dirname "$0")/../../.." && pwd)"
 venv="$root/target/peers-venv"
@@ -21,15 +21,17 @@ if [ -n "$missing" ] && [ -z "$PEERS_NO_INSTALL" ] && have apt-get && [ "$(id -u
 elif [ -n "$missing" ]; then
     echo "setup.sh: not installed:$missing" >&2
 fi
-if ! "$venv/bin/python" -c 'import diameter' 2>/dev/null; then
+for package in 'diameter python-diameter>=0.8,<1' 'jsonschema jsonschema>=4,<5'; do
+    module="${package%% *}" package="${package#* }"
+    "$venv/bin/python" -c "import $module" 2>/dev/null && continue
     if [ -n "$PEERS_NO_INSTALL" ]; then
-        echo "setup.sh: not installed: python-diameter" >&2
+        echo "setup.sh: not installed: $package" >&2
     else
-        { mkdir -p "$root/target" && python3 -m venv "$venv" &&
-            timeout 180 "$venv/bin/pip" install -q --disable-pip-version-check 'python-diameter>=0.8,<1'; } >&2 ||
-            echo "setup.sh: pip could not install python-diameter" >&2
+        { mkdir -p "$root/target" && { [ -x "$venv/bin/pip" ] || python3 -m venv "$venv"; } &&
+            timeout 180 "$venv/bin/pip" install -q --disable-pip-version-check "$package"; } >&2 ||
+            echo "setup.sh: pip could not install $package" >&2
     fi
-fi
+done
 mkdir -p "$root/target"
 {
     have tshark && have text2pcap && echo tshark
@@ -37,6 +39,7 @@ mkdir -p "$root/target"
     have openssl && echo openssl
     have strace && echo strace
     "$venv/bin/python" -c 'import diameter' 2>/dev/null && echo python-diameter
+    "$venv/bin/python" -c 'import jsonschema' 2>/dev/null && echo jsonschema
     true
 } >"$root/target/peers-installed.$$" && mv "$root/target/peers-installed.$$" "$root/target/peers-installed"
 exit 0
