@@ -365,6 +365,7 @@ const fn cause(cause: Cause) -> i32 {
         Cause::Operator => wire::Cause::Operator,
         Cause::FirstUse => wire::Cause::FirstUse,
         Cause::Due => wire::Cause::Due,
+        Cause::Record => wire::Cause::Record,
     };
     cause as i32
 }

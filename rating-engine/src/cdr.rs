@@ -233,6 +233,8 @@ pub enum Cause {
     FirstUse,
     /// Its time had come.
     Due,
+    /// A usage record was handed in.
+    Record,
 }
 
 /// Where a CDR comes from.

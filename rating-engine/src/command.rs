@@ -61,6 +61,13 @@ pub enum Action {
         /// What to give back; nothing named means all of it.
         services: Vec<ServiceRequest>,
     },
+    /// Charge what was used already, as a record says that is handed in later: whatever there is to pay it with (R16, R23, R25).
+    Record {
+        /// What was used, from the command's event time on.
+        services: Vec<ServiceRequest>,
+        /// When the usage ended.
+        ended: Timestamp,
+    },
     /// Would it be affordable? (CHECK_BALANCE)
     CheckBalance(Vec<ServiceRequest>),
     /// What would it cost? (PRICE_ENQUIRY)
@@ -74,7 +81,11 @@ impl Action {
             Self::Start(_) => RequestKind::Start,
             Self::Update(_) => RequestKind::Update,
             Self::Stop(_) => RequestKind::Stop,
-            Self::Debit(_) | Self::Refund { .. } | Self::CheckBalance(_) | Self::PriceEnquiry(_) => RequestKind::Event,
+            Self::Debit(_)
+            | Self::Refund { .. }
+            | Self::Record { .. }
+            | Self::CheckBalance(_)
+            | Self::PriceEnquiry(_) => RequestKind::Event,
         }
     }
 }

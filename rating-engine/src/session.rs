@@ -30,6 +30,10 @@ pub const ENDED_KEPT_SECONDS: i64 = 600;
 pub const EXPIRED_KEPT_SECONDS: i64 = 3600;
 /// How long a one-time event is remembered, seconds.
 pub const EVENT_KEPT_SECONDS: i64 = 86_400;
+/// Usage that began longer ago than this is for a person to look at (R31), seconds: 30 days.
+pub const RECORD_AGE_MAX_SECONDS: i64 = 30 * 86_400;
+/// How long the id of a usage record is remembered, seconds: then the same record is too old to be charged again (R25).
+pub const RECORD_KEPT_SECONDS: i64 = RECORD_AGE_MAX_SECONDS + 86_400;
 /// Validity in force when no grant is: how soon a silent session counts as gone, seconds.
 pub const IDLE_VALIDITY_SECONDS: u32 = 1800;
 /// The least validity that a session's deadline counts with: one that was cut to a bucket's end may be over before the

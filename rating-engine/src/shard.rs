@@ -38,7 +38,7 @@ use crate::command::{
 use crate::context::Context;
 use crate::ids::{AccountId, BucketId, GroupId, Lsn, SessionId, SubscriberId, TariffName};
 use crate::session::{
-    ENDED_KEPT_SECONDS, EVENT_KEPT_SECONDS, EXPIRED_KEPT_SECONDS, Phase, SERVICES_MAX, Seen, Session, Sighting,
+    ENDED_KEPT_SECONDS, EVENT_KEPT_SECONDS, EXPIRED_KEPT_SECONDS, Phase, RECORD_KEPT_SECONDS, SERVICES_MAX, Seen, Session, Sighting,
     StoredAnswer,
 };
 use crate::table::{Keyed, Names, Table};
@@ -214,7 +214,7 @@ impl Shard {
         match &command.action {
             Action::Start(_) => self.refused_once(command, |shard, command| shard.start(tariffs, command)),
             Action::Update(_) | Action::Stop(_) => self.go_on(tariffs, &command),
-            Action::Debit(_) | Action::Refund { .. } => {
+            Action::Debit(_) | Action::Refund { .. } | Action::Record { .. } => {
                 self.refused_once(command, |shard, command| shard.event(tariffs, command))
             }
             Action::CheckBalance(_) | Action::PriceEnquiry(_) => self.enquire(tariffs, &command),
@@ -245,10 +245,16 @@ impl Shard {
         repeat(session, command)
     }
 
-    /// The subscriber and account of a start or event, or why not.
-    fn payer(&self, subscriber: SubscriberId) -> Result<(&Subscriber, &Account), Refusal> {
+    /// A subscriber and its account.
+    fn holder(&self, subscriber: SubscriberId) -> Result<(&Subscriber, &Account), Refusal> {
         let subscriber = &self.subscribers.get(&subscriber).ok_or(Refusal::UnknownSubscriber)?.value;
         let account = &self.accounts.get(&subscriber.account).ok_or(Refusal::UnknownSubscriber)?.value;
+        Ok((subscriber, account))
+    }
+
+    /// The subscriber and account of a start or event, or why they may use nothing.
+    fn payer(&self, subscriber: SubscriberId) -> Result<(&Subscriber, &Account), Refusal> {
+        let (subscriber, account) = self.holder(subscriber)?;
         match denial_of(subscriber.state.max(account.state)) {
             None => Ok((subscriber, account)),
             Some(Denial::ServiceDenied) => Err(Refusal::ServiceDenied),
@@ -336,7 +342,7 @@ impl Shard {
         let taken = match session.phase {
             Phase::Open | Phase::Denied { .. } => true,
             // One that was reopened stands here only because its id has become another group's: what comes is theirs.
-            Phase::Ended { cause: Cause::Event | Cause::Reopened, .. } => false,
+            Phase::Ended { cause: Cause::Event | Cause::Record | Cause::Reopened, .. } => false,
             Phase::Ended { cause: Cause::Final, .. } => !stops,
             Phase::Ended { .. } => true,
         };
@@ -671,7 +677,7 @@ fn touch<T, Q>(slot: &mut Slot<T, Q>, lsn: Lsn) -> bool {
 
 /// Whether it is a one-time event's, and its numbers are those of events.
 const fn is_event(session: &Session) -> bool {
-    matches!(session.phase, Phase::Ended { cause: Cause::Event, .. })
+    matches!(session.phase, Phase::Ended { cause: Cause::Event | Cause::Record, .. })
 }
 
 /// Whether the client has restarted since it opened the session (RFC 6733 8.16); 0 says nothing.
@@ -817,7 +823,7 @@ fn new_session(command: &mut Command, subscriber: &Subscriber, tariff: Arc<Tarif
 }
 
 /// How long ended sessions are kept, seconds, by class.
-const KEPT_SECONDS: [i64; 3] = [ENDED_KEPT_SECONDS, EXPIRED_KEPT_SECONDS, EVENT_KEPT_SECONDS];
+const KEPT_SECONDS: [i64; 4] = [ENDED_KEPT_SECONDS, EXPIRED_KEPT_SECONDS, EVENT_KEPT_SECONDS, RECORD_KEPT_SECONDS];
 
 /// The class of ended sessions of this phase: those of one class are kept equally long. None for an open one.
 const fn class_of(phase: Phase) -> Option<usize> {
@@ -833,6 +839,7 @@ const fn class_of_cause(cause: Cause) -> usize {
         Cause::Final | Cause::Reopened | Cause::Operator | Cause::Interim | Cause::FirstUse | Cause::Due => 0,
         Cause::Expired | Cause::ClientRestarted => 1,
         Cause::Event => 2,
+        Cause::Record => 3,
     }
 }
 

@@ -136,6 +136,14 @@ impl Units {
         }
     }
 
+    /// Whether something is named, and all of it is 0.
+    pub fn is_nothing(&self) -> bool {
+        let Self { seconds, total_octets, uplink_octets, downlink_octets, events, money } = self;
+        let counts = [seconds, total_octets, uplink_octets, downlink_octets, events];
+        let money = money.is_none_or(|money| money.amount == Money::ZERO);
+        !self.is_empty() && money && counts.into_iter().all(|count| count.unwrap_or(0) == 0)
+    }
+
     /// No measure at all: "you decide" in a request, nothing in a report.
     pub const fn is_empty(&self) -> bool {
         self.seconds.is_none()

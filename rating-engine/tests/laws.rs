@@ -36,6 +36,7 @@ enum Verb {
     Update,
     Stop,
     Debit,
+    Record,
     Refund,
     Check,
     Price,
@@ -104,6 +105,7 @@ fn steps(most: u64) -> impl Strategy<Value = Vec<(i64, Step)>> {
         6 => Just(Verb::Update),
         1 => Just(Verb::Stop),
         3 => Just(Verb::Debit),
+        2 => Just(Verb::Record),
         1 => Just(Verb::Refund),
         1 => Just(Verb::Check),
         1 => Just(Verb::Price),
@@ -285,6 +287,7 @@ fn asked(
         Verb::Update => Action::Update(services),
         Verb::Stop => Action::Stop(services),
         Verb::Debit => Action::Debit(services),
+        Verb::Record => Action::Record { services, ended: at(now + i64::from(odd)) },
         Verb::Refund => {
             let original = SessionId::new(name(account, odd % 3, Verb::Debit).as_bytes());
             let services = if odd.is_multiple_of(2) { Vec::new() } else { services };

@@ -24,6 +24,8 @@ pub(crate) fn of(action: &Action, messages: Option<u32>) -> u64 {
         }
         Action::CheckBalance(services) => digest.services(6, services),
         Action::PriceEnquiry(services) => digest.services(7, services),
+        // Gy has none.
+        Action::Record { services, .. } => digest.services(8, services),
     }
     // An event that names no units is for so many; in a session the number decides nothing.
     if let (RequestKind::Event, Some(messages)) = (action.kind(), messages) {

@@ -150,6 +150,7 @@ impl Shard {
             | Action::Update(_)
             | Action::Stop(_)
             | Action::Debit(_)
+            | Action::Record { .. }
             | Action::CheckBalance(_)
             | Action::PriceEnquiry(_) => None,
         })

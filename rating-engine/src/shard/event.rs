@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use super::serve::{Numbers, as_asked, cdr_of};
+use smallvec::SmallVec;
+
+use super::serve::{Numbers, SECONDS_GRACE, as_asked, cdr_of, is_possible};
 use super::{
     Scene, Shard, Tariffs, denial_of, finish, means_of, new_session, offers, refused, scene, tariff_of, unchanged,
     write_charged,
@@ -16,23 +18,30 @@ use crate::command::{
 use crate::ids::{CdrPosition, SessionId};
 use crate::money::Money;
 use crate::rating::{self, RatingError, Slice, Slices};
-use crate::session::{CHARGES_MAX, ChargePart, EVENT_KEPT_SECONDS, EventCharge, Phase, Rated, Session, StoredAnswer};
+use crate::session::{
+    CHARGES_MAX, ChargePart, EVENT_KEPT_SECONDS, EventCharge, Phase, RECORD_AGE_MAX_SECONDS, RECORD_KEPT_SECONDS, Rated,
+    Session, StoredAnswer,
+};
 use crate::tariff::ServiceKey;
 use crate::tariffs::{Applied, Book, Pricing};
 use crate::time::Timestamp;
 use crate::units::{GrantUnits, Measure, MoneyUnits, Units};
 
 impl Shard {
-    /// A one-time event: all of it or nothing (R21).
+    /// A one-time event: all of it or nothing (R21). Or a usage record: all of it, whatever there is (R23).
     pub(super) fn event(&mut self, tariffs: &Tariffs, mut command: Command) -> Effects {
-        let (subscriber, account) = match self.payer(command.subscriber) {
+        let is_record = matches!(command.action, Action::Record { .. });
+        let holder = if is_record { self.holder(command.subscriber) } else { self.payer(command.subscriber) };
+        let (subscriber, account) = match holder {
             Ok(payer) => payer,
             Err(refusal) => return refused(refusal),
         };
         let Some(tariff) = tariff_of(tariffs, subscriber, account, &command) else {
             return refused(Refusal::RatingFailed);
         };
-        let phase = Phase::Ended { cause: Cause::Event, forget_at: command.now.plus_seconds(EVENT_KEPT_SECONDS) };
+        let (cause, kept) =
+            if is_record { (Cause::Record, RECORD_KEPT_SECONDS) } else { (Cause::Event, EVENT_KEPT_SECONDS) };
+        let phase = Phase::Ended { cause, forget_at: command.now.plus_seconds(kept) };
         let fresh = new_session(&mut command, subscriber, tariff.clone(), phase);
         let existing = self.sessions.get(&command.session).map(|slot| &slot.value);
         if existing.is_some_and(|session| session.is_open() || session.subscriber != subscriber.id) {
@@ -61,13 +70,18 @@ impl Shard {
             Action::Refund { original, services } => {
                 self.refund(&command, original, services, &mut means, &mut session, &mut effects)
             }
-            Action::Debit(requests) => {
+            Action::Debit(services) | Action::Record { services, .. } => {
                 let context = session.context.clone();
                 let tariff = session.tariff.clone();
                 let id = session.id.clone();
                 let scene = scene(&command, &id, session.subscriber, &context, &tariff, tariffs);
-                let scene = Scene { cause: Cause::Event, by_window: terms.is_some(), ..scene };
-                debit(&scene, &mut means, &mut session, requests, &mut effects)
+                let scene = Scene { cause, by_window: terms.is_some(), ..scene };
+                match command.action {
+                    Action::Record { ended, .. } => {
+                        Ok(record(&scene, &mut means, &mut session, services, ended, &mut effects))
+                    }
+                    _ => debit(&scene, &mut means, &mut session, services, &mut effects),
+                }
             }
             Action::Start(_)
             | Action::Update(_)
@@ -221,9 +235,12 @@ impl Shard {
         let (requests, checks) = match &command.action {
             Action::CheckBalance(requests) => (requests, true),
             Action::PriceEnquiry(requests) => (requests, false),
-            Action::Start(_) | Action::Update(_) | Action::Stop(_) | Action::Debit(_) | Action::Refund { .. } => {
-                return refused(Refusal::OutOfRange);
-            }
+            Action::Start(_)
+            | Action::Update(_)
+            | Action::Stop(_)
+            | Action::Debit(_)
+            | Action::Record { .. }
+            | Action::Refund { .. } => return refused(Refusal::OutOfRange),
         };
         // A price is asked for as if there were no buckets: the balance does not matter (RFC 8506 5.2.3).
         let (mut bare, mut counters) = (account.clone(), subscriber.counters.clone());
@@ -365,88 +382,13 @@ fn debit(
     let mut total = Money::ZERO;
     for request in requests {
         let pricing = scene.pricing(scene.context, &request.key);
-        let purpose = pricing.purpose(scene.when);
         let applied = pricing.at(scene.when).filter(|first| first.paid_by(means) != Paying::Only(Who::Sponsor));
         if let Some(offer) = applied.and_then(|applied| applied.price.buys.as_ref()) {
             offers::buy_at_first_use(scene, means.account, &request.key, offer, effects);
         }
-        let named = event_quantity(&pricing, request, scene.when).map_err(|_| Refusal::RatingFailed)?;
-        let draft = |account: &Account| RatedCdr {
-            subscriber: Some(scene.subscriber),
-            usage_start: scene.when,
-            usage_end: scene.when,
-            ..RatedCdr::draft(CdrKind::Usage, account, scene.source(&request.key), Cause::Event, scene.now)
-        };
-        let charge = |who, measure| EventCharge {
-            key: request.key.clone(),
-            who,
-            cdr: CdrPosition::default(),
-            measure,
-            quantity: 0,
-            refunded: 0,
-            amount: Money::ZERO,
-            parts: Vec::new(),
-        };
-        let (amount, reported) = match named {
-            EventQuantity::Money(amount) => {
-                if means.account.money_available(purpose) < amount {
-                    return Err(Refusal::CreditLimitReached);
-                }
-                let movements = means.account.take_money(amount, purpose).ok_or(Refusal::OutOfRange)?;
-                let parts = movements.iter().map(charge_part).collect();
-                session.charges.push(EventCharge { amount, parts, ..charge(Who::Own, None) });
-                let currency = Some(means.account.currency.numeric());
-                let units = GrantUnits::money(MoneyUnits { amount, currency });
-                let rating = Rating::of_network(scene.book.first(), amount);
-                let cdr = draft(means.account);
-                effects.cdrs.push(RatedCdr { reported: units.units(), rating: Some(rating), amount, movements, ..cdr });
-                (amount, units)
-            }
-            EventQuantity::Units(applied, quantity) => {
-                let measure = applied.price.measure;
-                let free = Free::of(means, purpose);
-                let mut rated = Rated::default();
-                // All of it is a copy: a refusal leaves nothing behind.
-                let mut slices = Slices::new();
-                let done = rating::settle(means, &pricing, &mut rated, quantity, scene.when, applied, &mut slices);
-                done.map_err(|error| match error {
-                    RatingError::NoPrice => Refusal::RatingFailed,
-                    RatingError::OutOfRange => Refusal::OutOfRange,
-                })?;
-                if slices.iter().any(|slice| slice.who == Who::Sponsor) {
-                    match denial_of(means.of(Who::Sponsor).state) {
-                        None => {}
-                        Some(Denial::ServiceDenied) => return Err(Refusal::ServiceDenied),
-                        Some(_) => return Err(Refusal::Rejected),
-                    }
-                }
-                if !free.covers(&slices) {
-                    return Err(Refusal::CreditLimitReached);
-                }
-                let reported = as_asked(measure, quantity, &named_units(request));
-                let whole = (slices.len() == 1).then(|| reported.units());
-                let (mut numbers, first) = (Numbers::default(), session.charges.len());
-                for slice in slices {
-                    let place = session.charges.iter().skip(first).position(|charge| charge.who == slice.who);
-                    let place = first + place.unwrap_or(session.charges.len() - first);
-                    if place == session.charges.len() {
-                        session.charges.push(charge(slice.who, Some(measure)));
-                    }
-                    if let Some(charge) = session.charges.get_mut(place) {
-                        charge.quantity = charge.quantity.saturating_add(slice.used);
-                        charge.amount = charge.amount.saturating_add(slice.amount);
-                        charge.parts.extend(slice.movements.iter().map(charge_part));
-                    }
-                    let reported = whole.unwrap_or(Units::of(measure, slice.used));
-                    let draft = RatedCdr { usage_start: slice.at, reported, ..draft(means.of(slice.who)) };
-                    effects.cdrs.push(cdr_of(slice, &mut numbers, 0, draft));
-                }
-                (rated.charged, reported)
-            }
-        };
+        let (amount, units) = charge(scene, means, session, request, None, effects)?;
         total = total.checked_add(amount).ok_or(Refusal::OutOfRange)?;
-        effects.facts.charged_micros = effects.facts.charged_micros.saturating_add(amount.micros());
-        let grant = Grant { units: reported, validity_seconds: 0, switch: None, threshold: 0, last: false };
+        let grant = Grant { units, validity_seconds: 0, switch: None, threshold: 0, last: false };
         outcomes.push(ServiceOutcome { key: request.key.clone(), result: ServiceResult::Granted(grant) });
     }
     Ok(Answered {
@@ -455,6 +397,157 @@ fn debit(
         refund_reference: Some(session.id.clone()),
         ..Answered::default()
     })
+}
+
+/// Charges what a record says was used until `ended`, service by service: what cannot be rated or believed, or is too old,
+/// is kept for a person (R16, R23, R25, R31). Nothing is bought by it.
+fn record(
+    scene: &Scene<'_>,
+    means: &mut Means<'_>,
+    session: &mut Session,
+    requests: &[ServiceRequest],
+    ended: Timestamp,
+    effects: &mut Effects<()>,
+) -> Answered {
+    let mut outcomes = ServiceOutcomes::with_capacity(requests.len());
+    let mut total = Money::ZERO;
+    let lasted = ended.seconds_since(scene.when);
+    let is_old = scene.when.plus_seconds(RECORD_AGE_MAX_SECONDS) < scene.now;
+    let is_to_come = ended.max(scene.when) > scene.now.plus_seconds(i64::try_from(SECONDS_GRACE).unwrap_or(i64::MAX));
+    for request in requests {
+        let units = named_units(request);
+        let is_possible = is_possible(units.octets(), units.seconds.unwrap_or(0), lasted);
+        let full = session.charges.len().saturating_add(2) > CHARGES_MAX;
+        let charged = if is_old || is_to_come || !is_possible || full {
+            Err(Denial::UsageSuspect)
+        } else if units.is_nothing() {
+            Ok(Money::ZERO)
+        } else {
+            let charged = charge(scene, means, session, request, Some(ended), effects);
+            charged.map(|(amount, _)| amount).map_err(|refusal| match refusal {
+                Refusal::RatingFailed => Denial::RatingFailed,
+                _ => Denial::UsageSuspect,
+            })
+        };
+        let result = match charged {
+            Ok(amount) => {
+                total = total.saturating_add(amount);
+                ServiceResult::Settled
+            }
+            Err(denial) => {
+                effects.facts.suspense += 1;
+                let draft = draft(scene, request, CdrKind::Suspense, means.account);
+                effects.cdrs.push(RatedCdr { usage_end: ended.max(scene.when), reported: units, ..draft });
+                ServiceResult::Denied(denial)
+            }
+        };
+        outcomes.push(ServiceOutcome { key: request.key.clone(), result });
+    }
+    Answered {
+        services: outcomes,
+        cost: Some((total, means.account.currency)),
+        refund_reference: Some(session.id.clone()),
+        ..Answered::default()
+    }
+}
+
+/// A CDR of one service of an event, before it is rated.
+fn draft(scene: &Scene<'_>, request: &ServiceRequest, kind: CdrKind, account: &Account) -> RatedCdr {
+    RatedCdr {
+        subscriber: Some(scene.subscriber),
+        usage_start: scene.when,
+        usage_end: scene.when,
+        ..RatedCdr::draft(kind, account, scene.source(&request.key), scene.cause, scene.now)
+    }
+}
+
+/// Charges one service, and says how much that is of what. What is to come must be paid by what there is (R21), what was
+/// used until `used_until` is charged whatever there is (R23). On an error, `means` may have changed for what is to come.
+fn charge(
+    scene: &Scene<'_>,
+    means: &mut Means<'_>,
+    session: &mut Session,
+    request: &ServiceRequest,
+    used_until: Option<Timestamp>,
+    effects: &mut Effects<()>,
+) -> Result<(Money, GrantUnits), Refusal> {
+    let pricing = scene.pricing(scene.context, &request.key);
+    let purpose = pricing.purpose(scene.when);
+    let named = event_quantity(&pricing, request, scene.when).map_err(|_| Refusal::RatingFailed)?;
+    let charge = |who, measure| EventCharge {
+        key: request.key.clone(),
+        who,
+        cdr: CdrPosition::default(),
+        measure,
+        quantity: 0,
+        refunded: 0,
+        amount: Money::ZERO,
+        parts: Vec::new(),
+    };
+    let usage_end = used_until.unwrap_or(scene.when);
+    let (amount, reported) = match named {
+        EventQuantity::Money(amount) => {
+            if used_until.is_none() && means.account.money_available(purpose) < amount {
+                return Err(Refusal::CreditLimitReached);
+            }
+            let movements = means.account.take_money(amount, purpose).ok_or(Refusal::OutOfRange)?;
+            let parts = movements.iter().map(charge_part).collect();
+            session.charges.push(EventCharge { amount, parts, ..charge(Who::Own, None) });
+            let currency = Some(means.account.currency.numeric());
+            let units = GrantUnits::money(MoneyUnits { amount, currency });
+            let rating = Some(Rating::of_network(scene.book.first(), amount));
+            let draft = draft(scene, request, CdrKind::Usage, means.account);
+            effects.cdrs.push(RatedCdr { usage_end, reported: units.units(), rating, amount, movements, ..draft });
+            (amount, units)
+        }
+        EventQuantity::Units(applied, quantity) => {
+            let measure = applied.price.measure;
+            let free = Free::of(means, purpose);
+            let mut rated = Rated::default();
+            let mut slices = Slices::new();
+            let done = rating::settle(means, &pricing, &mut rated, quantity, scene.when, applied, &mut slices);
+            done.map_err(|error| match error {
+                RatingError::NoPrice => Refusal::RatingFailed,
+                RatingError::OutOfRange => Refusal::OutOfRange,
+            })?;
+            if used_until.is_none() {
+                let barred = slices.iter().any(|slice| slice.who == Who::Sponsor);
+                match denial_of(means.of(Who::Sponsor).state).filter(|_| barred) {
+                    None => {}
+                    Some(Denial::ServiceDenied) => return Err(Refusal::ServiceDenied),
+                    Some(_) => return Err(Refusal::Rejected),
+                }
+                if !free.covers(&slices) {
+                    return Err(Refusal::CreditLimitReached);
+                }
+            }
+            let reported = as_asked(measure, quantity, &named_units(request));
+            let whole = (slices.len() == 1).then(|| reported.units());
+            let starts: SmallVec<[Timestamp; 1]> = slices.iter().skip(1).map(|slice| slice.at).collect();
+            let (mut numbers, first) = (Numbers::default(), session.charges.len());
+            for (number, slice) in slices.into_iter().enumerate() {
+                let place = session.charges.iter().skip(first).position(|charge| charge.who == slice.who);
+                let place = first + place.unwrap_or(session.charges.len() - first);
+                if place == session.charges.len() {
+                    session.charges.push(charge(slice.who, Some(measure)));
+                }
+                if let Some(charge) = session.charges.get_mut(place) {
+                    charge.quantity = charge.quantity.saturating_add(slice.used);
+                    charge.amount = charge.amount.saturating_add(slice.amount);
+                    charge.parts.extend(slice.movements.iter().map(charge_part));
+                }
+                let reported = whole.unwrap_or(Units::of(measure, slice.used));
+                let next = starts.iter().skip(number).find(|next| **next > slice.at).copied();
+                let usage_end = if used_until.is_some() { next.unwrap_or(usage_end).min(usage_end) } else { usage_end };
+                let draft = draft(scene, request, CdrKind::Usage, means.of(slice.who));
+                let draft = RatedCdr { usage_start: slice.at, usage_end, reported, ..draft };
+                effects.cdrs.push(cdr_of(slice, &mut numbers, 0, draft));
+            }
+            (rated.charged, reported)
+        }
+    };
+    effects.facts.charged_micros = effects.facts.charged_micros.saturating_add(amount.micros());
+    Ok((amount, reported))
 }
 
 fn charge_part(movement: &Movement) -> ChargePart {

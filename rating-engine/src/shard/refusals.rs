@@ -48,7 +48,11 @@ impl RefusalKey {
                 digest: command.digest,
                 client_state: command.client_state,
             }),
-            Action::Update(_) | Action::Stop(_) | Action::CheckBalance(_) | Action::PriceEnquiry(_) => None,
+            Action::Update(_)
+            | Action::Stop(_)
+            | Action::Record { .. }
+            | Action::CheckBalance(_)
+            | Action::PriceEnquiry(_) => None,
         }
     }
 }

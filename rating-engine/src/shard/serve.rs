@@ -24,7 +24,7 @@ const OCTETS_PER_SECOND_MAX: u64 = 12_500_000_000;
 /// Seconds of grace for octets, beyond the time that passed.
 const OCTETS_GRACE_SECONDS: u64 = 60;
 /// Seconds of grace for time, beyond the time that passed.
-const SECONDS_GRACE: u64 = 300;
+pub(super) const SECONDS_GRACE: u64 = 300;
 /// A grant used up in less than this part of its validity went fast (design D11).
 const HURRIED_SHARE: u64 = 4;
 
@@ -214,6 +214,12 @@ fn used_in_all(request: &ServiceRequest) -> Option<Units> {
     Some(others.iter().fold(first.units, |sum, used| sum.plus(&used.units)))
 }
 
+/// Whether so much can have been used within so many seconds (design 3.1).
+pub(super) const fn is_possible(octets: u64, seconds: u64, elapsed: u64) -> bool {
+    let octets_max = elapsed.saturating_add(OCTETS_GRACE_SECONDS).saturating_mul(OCTETS_PER_SECOND_MAX);
+    octets <= octets_max && seconds <= elapsed.saturating_add(SECONDS_GRACE)
+}
+
 /// Settles what was used (design 3.2). Returns how much of it the price counts, or why nothing more may be granted.
 fn report(
     scene: &Scene<'_>,
@@ -231,11 +237,10 @@ fn report(
     };
     // All of the service's usage must fit into the session's life: reports may have waited and come at once.
     let elapsed = scene.now.seconds_since(scene.opened);
-    let octets_max = elapsed.saturating_add(OCTETS_GRACE_SECONDS).saturating_mul(OCTETS_PER_SECOND_MAX);
     let octets = used_before(scene, service, Unit::Octet).saturating_add(used.octets());
     let seconds_before = used_before(scene, service, Unit::Second);
     let seconds = seconds_before.saturating_add(used.seconds.unwrap_or(0));
-    if octets > octets_max || seconds > elapsed.saturating_add(SECONDS_GRACE) {
+    if !is_possible(octets, seconds, elapsed) {
         return suspend(means.account, service, Denial::UsageSuspect);
     }
     let since = service.since.min(scene.when);

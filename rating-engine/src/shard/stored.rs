@@ -52,7 +52,7 @@ impl Shard {
                 cdr.number = trail.count;
                 trail.last = position;
             }
-            if let (CdrKind::Usage, Cause::Event, CdrSource::Network { session, service, .. }) =
+            if let (CdrKind::Usage, Cause::Event | Cause::Record, CdrSource::Network { session, service, .. }) =
                 (cdr.kind, cdr.cause, &cdr.source)
                 && cdr.rating.as_ref().is_none_or(|rating| rating.slice == 0)
                 && let Some(slot) = self.sessions.get_mut(session)

@@ -264,6 +264,14 @@ impl Teller {
         self.world.as_mut().expect("made above")
     }
 
+    /// `5s` after the beginning, or `2027-01-31T09:00:00Z`.
+    fn instant(&self, text: &str) -> Timestamp {
+        if text.ends_with('Z') {
+            return at(instant(text));
+        }
+        at(self.origin + i64::try_from(quantity(text).1).expect("fits"))
+    }
+
     /// Makes a version of the prices so far.
     fn close_version(&mut self) {
         if self.prices.is_empty() {
@@ -346,15 +354,14 @@ impl Teller {
                 let mut client_state = 0;
                 let mut profile = Profile::STANDARD;
                 let mut command_level = false;
-                let (mut service, mut messages, mut event_time) = (Service::Data, None, None);
+                let (mut service, mut messages, mut event_time, mut ended) = (Service::Data, None, None, None);
                 let (mut packet, mut ims) = (PacketContext::default(), ImsContext::default());
                 let mut services = rest;
                 while let Some((word, others)) = services.split_first() {
                     match word.split_once('=') {
                         Some(("state", marker)) => client_state = marker.parse().expect("a marker"),
-                        Some(("at", time)) => {
-                            event_time = Some(at(self.origin + i64::try_from(quantity(time).1).expect("fits")));
-                        }
+                        Some(("at", time)) => event_time = Some(self.instant(time)),
+                        Some(("until", time)) => ended = Some(self.instant(time)),
                         Some(("to", number)) => ims.called = Some(number.into()),
                         Some(("from", number)) => (ims.role, ims.calling) = (Some(1), vec![number.into()]),
                         Some(("plmn", digits)) => packet.serving_plmn = Plmn::parse(digits),
@@ -377,12 +384,15 @@ impl Teller {
                     "update" => Action::Update(services),
                     "terminate" => Action::Stop(services),
                     "debit" => Action::Debit(services),
+                    "record" => {
+                        Action::Record { services, ended: ended.or(event_time).unwrap_or_else(|| at(seconds)) }
+                    }
                     "check" => Action::CheckBalance(services),
                     "price" => Action::PriceEnquiry(services),
                     "refund" => Action::Refund { original, services },
                     _ => panic!("no such verb: {verb}"),
                 };
-                let event = matches!(*verb, "debit" | "price" | "refund");
+                let event = matches!(*verb, "debit" | "record" | "price" | "refund");
                 let mut asked = command(seconds, account_number(session), session, number, action);
                 (asked.client_state, asked.profile, asked.command_level) = (client_state, profile, command_level);
                 (asked.context.service, asked.event_time) = (service, event_time);
