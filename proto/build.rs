@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use prost::Message;
 
 /// Every file with a service; what they import comes with them.
-const FILES: [&str; 3] = [CDR_FILE, "ocs/operator/v1/accounts.proto", "ocs/operator/v1/clock.proto"];
+const FILES: [&str; 4] =
+    [CDR_FILE, "ocs/operator/v1/accounts.proto", "ocs/operator/v1/clock.proto", "ocs/operator/v1/usage.proto"];
 const CDR_FILE: &str = "ocs/cdr/v1/cdr.proto";
 
 fn main() -> Result<(), Box<dyn Error>> {

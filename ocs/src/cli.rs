@@ -56,6 +56,9 @@ pub enum Command {
     /// Accounts: show, top up.
     #[command(subcommand)]
     Account(Account),
+    /// Usage records: charge what is told later.
+    #[command(subcommand)]
+    Usage(Usage),
     /// Rated CDRs: follow them, explain one.
     #[command(subcommand)]
     Cdr(Cdr),
@@ -354,6 +357,29 @@ pub enum Account {
         /// Why.
         #[arg(long, default_value = "")]
         reason: String,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+}
+
+/// `ocs usage`.
+#[derive(Debug, Subcommand)]
+pub enum Usage {
+    /// Charge usage records (JSON Lines), each once: files may be handed in again. docs/usage-records.md has the members.
+    #[command(
+        after_help = "Exit code 0: all are charged; 1: some are kept for a person, or refused; 2: nothing was sent.\n\nExamples:\n  ocs usage charge late.jsonl\n  zcat roaming-*.gz | ocs usage charge -\n  ocs usage charge late.jsonl -o json"
+    )]
+    Charge {
+        /// Files of one record a line; - for standard input.
+        #[arg(required = true)]
+        files: Vec<PathBuf>,
+        /// Only check the form of the files.
+        #[arg(long)]
+        dry_run: bool,
         /// How to reach the server.
         #[command(flatten)]
         server: Server,

@@ -447,7 +447,11 @@ fn hash_set() -> std::collections::HashSet<u64, foldhash::fast::RandomState> {
     std::collections::HashSet::default()
 }
 
-fn read_lines<R: for<'a> Deserialize<'a>, T>(
+/// Reads files of one JSON object a line.
+///
+/// # Errors
+/// Every bad line of every file.
+pub(crate) fn read_lines<R: for<'a> Deserialize<'a>, T>(
     files: &[PathBuf],
     mut make: impl FnMut(R) -> Result<T, String>,
 ) -> Result<Vec<T>, ImportErrors> {

@@ -3,21 +3,25 @@
 //! Every answer waits for the durable mark like a network element's: nobody sees what a crash could take back.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use ocs_api::{
-    AccountSelector, AccountSnapshot, ClockReading, ClockRefusal, OperationError, Operations, Selection,
+    AccountSelector, AccountSnapshot, ClockReading, ClockRefusal, OperationError, Operations, Recorded, Selection,
     SubscriberSnapshot, TopUp, ToppedUp,
 };
 use rating_engine::account::Account;
-use rating_engine::command::{MutationOutcome, Refusal};
+use rating_engine::command::{Command, MutationOutcome, Refusal};
 use rating_engine::ids::{Lsn, SubscriberId};
 use rating_engine::session::Session;
 use rating_engine::shard::Shard;
 use rating_engine::time::Timestamp;
 use tokio::sync::watch;
 
-use crate::charging::Charging;
+use crate::charging::{Charged, Charging};
 use crate::clock::ClockError;
+
+/// How long a usage record waits before it looks again whether there is room for it.
+const ROOM_PAUSE: Duration = Duration::from_millis(5);
 
 /// The operations of a running system.
 #[derive(Debug)]
@@ -30,11 +34,6 @@ impl Desk {
     /// Over `charging`; `mark` follows the durable mark.
     pub fn new(charging: Arc<Charging>, mark: watch::Receiver<u64>) -> Self {
         Self { charging, mark }
-    }
-
-    async fn durable(&self, lsn: Lsn) -> Result<(), OperationError> {
-        let mut mark = self.mark.clone();
-        mark.wait_for(|mark| *mark >= lsn.get()).await.map(|_| ()).map_err(|_| OperationError::Stopping)
     }
 
     /// Moves a manual clock to `to`, dealing with every deadline on the way in its order.
@@ -144,6 +143,23 @@ impl Operations for Desk {
             }
             MutationOutcome::Refused(refusal) => Err(OperationError::Refused(refusal.clone())),
         }
+    }
+
+    async fn charge_record(&self, command: Command) -> Result<Recorded, OperationError> {
+        // Records have time: they give way to what the network waits for.
+        while self.charging.journal.is_saturated() {
+            if self.charging.journal.has_failed() {
+                return Err(OperationError::Stopping);
+            }
+            tokio::time::sleep(ROOM_PAUSE).await;
+        }
+        let Charged { outcome, lsn, repeated } = self.charging.charge(command);
+        Ok(Recorded { outcome, repeated, lsn })
+    }
+
+    async fn durable(&self, lsn: Lsn) -> Result<(), OperationError> {
+        let mut mark = self.mark.clone();
+        mark.wait_for(|mark| *mark >= lsn.get()).await.map(|_| ()).map_err(|_| OperationError::Stopping)
     }
 
     fn time(&self) -> ClockReading {

@@ -78,5 +78,58 @@ fn the_documented_examples_are_imported_shown_and_charged_by_a_clock_that_never_
     assert!(kept.contains("\"balance\": \"15.00\""), "{kept}");
     server.ask_to_stop();
     server.stopped();
-    assert_eq!(server.audit()["accounts"], 14);
+    assert_eq!(server.audit()["accounts"], 15);
+}
+
+/// Handed in while the process is killed and again afterwards, every record is charged once, each at the price of its time.
+#[test]
+fn usage_records_are_charged_once_also_over_a_crash() {
+    let mut server = Server::new(1, &["--clock", "manual"]);
+    let mut import = Command::new(PROGRAM);
+    import.args(["import", "--data"]).arg(server.data()).arg("--catalogue").arg(example("tariff.yaml"));
+    import.arg("--accounts").arg(example("accounts.jsonl")).arg("--subscribers").arg(example("subscribers.jsonl"));
+    text(&import.output().unwrap());
+    server.restart();
+    let began = ask(&server, &["clock", "get"]);
+    let began = began.split_whitespace().next().unwrap();
+    ask(&server, &["clock", "advance", "3600"]);
+    let record = |id: &str, service: &str, used: &str| {
+        let who = "msisdn-491701234567";
+        format!(
+            r#"{{"record":"{id}","identifiers":["{who}"],"start":"{began}","service":"{service}","used":[{used}]}}"#
+        )
+    };
+    let file = server.data().join("../late.jsonl");
+    let lines = [
+        record("r1", "voice", r#"{"seconds":61}"#),
+        record("r2", "data", r#"{"octets":"1 MiB"},{"rating_group":7,"seconds":61}"#),
+        record("r3", "data", r#"{"octets":"1 MiB"}"#).replace("491701234567", "499999"),
+    ];
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let charge = |server: &Server| {
+        let mut command = Command::new(PROGRAM);
+        command.args(["usage", "charge", "-o", "json"]).arg(&file);
+        let output = command.env("OCS_SERVER", format!("http://{}", server.grpc)).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{}", String::from_utf8_lossy(&output.stderr));
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).unwrap()
+    };
+    let balance = |server: &Server| {
+        let shown = ask(server, &["account", "show", "1001", "-o", "json"]);
+        serde_json::from_str::<serde_json::Value>(&shown).unwrap()["balance"].clone()
+    };
+    let first = charge(&server);
+    assert_eq!(first["charged"], 1, "{first}");
+    assert_eq!(first["suspended"], 1, "no price of data counts seconds: {first}");
+    assert_eq!(first["refused"], 1, "{first}");
+    assert_eq!(first["not_charged"][1]["record"], "r3", "{first}");
+    assert_eq!(balance(&server), "9.7467", "0.05, and 61 s at 0.20 a minute: 0.2533; the data is in the bundle");
+    server.kill();
+    server.restart();
+    let again = charge(&server);
+    assert_eq!(again["charged"], 0, "{again}");
+    assert_eq!(again["charged_before"], 1, "{again}");
+    assert_eq!(again["amounts"], serde_json::json!({}), "{again}");
+    assert_eq!(balance(&server), "9.7467");
+    server.ask_to_stop();
+    server.stopped();
 }

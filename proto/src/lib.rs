@@ -28,7 +28,7 @@ pub mod cdr {
     pub mod encoded;
 }
 
-/// Package `ocs.operator`: accounts and the development clock.
+/// Package `ocs.operator`: accounts, usage records and the development clock.
 pub mod operator {
     /// Version 1.
     #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]

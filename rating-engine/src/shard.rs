@@ -38,8 +38,8 @@ use crate::command::{
 use crate::context::Context;
 use crate::ids::{AccountId, BucketId, GroupId, Lsn, SessionId, SubscriberId, TariffName};
 use crate::session::{
-    ENDED_KEPT_SECONDS, EVENT_KEPT_SECONDS, EXPIRED_KEPT_SECONDS, Phase, RECORD_KEPT_SECONDS, SERVICES_MAX, Seen, Session, Sighting,
-    StoredAnswer,
+    ENDED_KEPT_SECONDS, EVENT_KEPT_SECONDS, EXPIRED_KEPT_SECONDS, Phase, RECORD_KEPT_SECONDS, SERVICES_MAX, Seen,
+    Session, Sighting, StoredAnswer,
 };
 use crate::table::{Keyed, Names, Table};
 use crate::tariff::{ServiceKey, TariffVersion};

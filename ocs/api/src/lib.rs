@@ -1,4 +1,4 @@
-//! The operators' gRPC services: accounts, and the clock of a development system.
+//! The operators' gRPC services: accounts, usage records, and the clock of a development system.
 //!
 //! `ocs` implements [`Operations`] over the shards and serves [`router`]. Requests are checked here, field by field, and
 //! become plain values; what is refused says which field, why, and what to do. Durability is the implementation's: an
@@ -12,11 +12,12 @@ mod clock;
 mod operations;
 mod request;
 mod router;
+mod usage;
 
 pub use accounts::AccountsService;
 pub use clock::ClockService;
 pub use operations::{
-    AccountSelector, AccountSnapshot, ClockReading, ClockRefusal, OperationError, Operations, Selection,
+    AccountSelector, AccountSnapshot, ClockReading, ClockRefusal, OperationError, Operations, Recorded, Selection,
     SubscriberSnapshot, ToppedUp,
 };
 pub use request::{
@@ -24,9 +25,11 @@ pub use request::{
     Rejection, TopUp,
 };
 pub use router::{ClockAccess, router};
+pub use usage::{RECORD_ID_OCTETS_MAX, UsageService};
 
 /// Typed clients of the services, for the command line and for tests.
 pub mod client {
     pub use ocs_proto::operator::v1::accounts_client::AccountsClient;
     pub use ocs_proto::operator::v1::clock_client::ClockClient;
+    pub use ocs_proto::operator::v1::usage_client::UsageClient;
 }

@@ -4,8 +4,8 @@ use std::future::Future;
 use std::sync::Arc;
 
 use rating_engine::account::{Account, Subscriber};
-use rating_engine::command::Refusal;
-use rating_engine::ids::{AccountId, Identifier, TenantId};
+use rating_engine::command::{Command, Outcome, Refusal};
+use rating_engine::ids::{AccountId, Identifier, Lsn, TenantId};
 use rating_engine::money::{Currency, Money};
 use rating_engine::session::Session;
 use rating_engine::tariffs::Tariffs;
@@ -13,7 +13,7 @@ use rating_engine::time::Timestamp;
 
 use crate::request::TopUp;
 
-/// What operators can have done. Every future ends only when what it says is durable.
+/// What operators can have done. Every future but [`Operations::charge_record`] ends only when what it says is durable.
 pub trait Operations: Send + Sync + 'static {
     /// The account with everything to be shown of it.
     fn account(&self, selection: Selection) -> impl Future<Output = Result<AccountSnapshot, OperationError>> + Send;
@@ -21,6 +21,13 @@ pub trait Operations: Send + Sync + 'static {
     /// Pays in. The implementation finds the account, compares its currency, and passes
     /// [`TopUp::mutation`] to the shard.
     fn top_up(&self, top_up: TopUp) -> impl Future<Output = Result<ToppedUp, OperationError>> + Send;
+
+    /// Charges a usage record, once there is room for it. What it says holds when its entry is durable ([`Self::durable`]):
+    /// whoever hands in many need not wait for each.
+    fn charge_record(&self, command: Command) -> impl Future<Output = Result<Recorded, OperationError>> + Send;
+
+    /// Ends when everything up to this entry is durable.
+    fn durable(&self, lsn: Lsn) -> impl Future<Output = Result<(), OperationError>> + Send;
 
     /// What time it is.
     fn time(&self) -> ClockReading;
@@ -92,6 +99,17 @@ pub struct ToppedUp {
     pub cdr_number: u64,
     /// Whether this is the first answer again.
     pub repeated: bool,
+}
+
+/// What a usage record led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recorded {
+    /// What it was answered.
+    pub outcome: Arc<Outcome>,
+    /// Whether this is the first answer again.
+    pub repeated: bool,
+    /// The entry that it follows from.
+    pub lsn: Lsn,
 }
 
 /// What time it is, and who moves it.

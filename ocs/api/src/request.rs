@@ -36,7 +36,7 @@ pub struct Rejection {
 }
 
 impl Rejection {
-    fn new(field: &'static str, reason: impl Into<String>) -> Self {
+    pub(crate) fn new(field: &'static str, reason: impl Into<String>) -> Self {
         Self { field, reason: reason.into() }
     }
 }
@@ -244,7 +244,7 @@ pub(crate) fn span(field: &'static str, given: Duration) -> Result<i64, Rejectio
     millis.ok_or_else(|| Rejection::new(field, format!("is {} seconds, which is too far", given.seconds)))
 }
 
-fn text(field: &'static str, text: &str, octets_max: usize) -> Result<(), Rejection> {
+pub(crate) fn text(field: &'static str, text: &str, octets_max: usize) -> Result<(), Rejection> {
     if text.len() > octets_max {
         return Err(Rejection::new(field, format!("has {} octets; give at most {octets_max}", text.len())));
     }

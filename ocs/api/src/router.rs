@@ -9,6 +9,7 @@ use tonic_health::server::HealthReporter;
 use crate::accounts::AccountsService;
 use crate::clock::ClockService;
 use crate::operations::Operations;
+use crate::usage::UsageService;
 
 /// Whether the clock may be moved over gRPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +20,7 @@ pub enum ClockAccess {
     Absent,
 }
 
-/// Puts health, reflection, `Accounts` and, if wanted, `Clock` on `server`. `ocs` adds the CDR export and serves.
+/// Puts health, reflection, `Accounts`, `Usage` and, if wanted, `Clock` on `server`. `ocs` adds the CDR export and serves.
 ///
 /// Health says NOT_SERVING for the server as a whole (the empty name) until `ocs` reports otherwise through the reporter:
 /// `set_service_status("", ServingStatus::Serving)` once listeners are open, `NotServing` when it begins to drain.
@@ -41,6 +42,7 @@ pub async fn router<L: Clone, O: Operations>(
     let router = server
         .add_service(health_server)
         .add_service(reflection)
+        .add_service(UsageService::new(Arc::clone(&operations)).into_server())
         .add_service(AccountsService::new(operations).into_server())
         .add_optional_service(clock);
     Ok((router, health))

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 
-use ocs_api::client::{AccountsClient, ClockClient};
+use ocs_api::client::{AccountsClient, ClockClient, UsageClient};
 use ocs_api::{
-    AccountSelector, AccountSnapshot, ClockAccess, ClockReading, ClockRefusal, OperationError, Operations, Selection,
-    SubscriberSnapshot, TopUp, ToppedUp,
+    AccountSelector, AccountSnapshot, ClockAccess, ClockReading, ClockRefusal, OperationError, Operations, Recorded,
+    Selection, SubscriberSnapshot, TopUp, ToppedUp,
 };
 use ocs_proto::charging::v1 as common;
 use ocs_proto::operator::v1 as wire;
@@ -16,10 +16,12 @@ use rating_engine::account::{
     Account, AccountState, Bucket, BucketScope, CdrTrail, Contract, Counter, Counters, Credit, Flow, Holding, Origin,
     Reservation, Sponsor, Subscriber, Subscription, SubscriptionState, Terms, Total,
 };
-use rating_engine::command::{Mutation, Refusal};
-use rating_engine::context::Context;
+use rating_engine::command::{
+    Action, Answered, Command, Denial, Mutation, Outcome, Refusal, ServiceOutcome, ServiceRequest, ServiceResult,
+};
+use rating_engine::context::{Context, Plmn};
 use rating_engine::ids::{
-    AccountId, BucketId, CdrPosition, CounterId, GroupId, OfferName, PriceId, RatingGroup, ServiceId, SessionId,
+    AccountId, BucketId, CdrPosition, CounterId, GroupId, Lsn, OfferName, PriceId, RatingGroup, ServiceId, SessionId,
     SubscriberId, TariffName, TenantId,
 };
 use rating_engine::money::{Currency, Money, Rate, Rounding};
@@ -39,6 +41,7 @@ struct InMemory {
     sessions: Vec<Session>,
     now: Mutex<Timestamp>,
     asked: Mutex<Vec<TopUp>>,
+    recorded: Mutex<Vec<Command>>,
     refusal: Option<Refusal>,
 }
 
@@ -94,6 +97,38 @@ impl Operations for InMemory {
         let balance = self.account.money().saturating_add(top_up.amount);
         asked.push(top_up);
         Ok(ToppedUp { balance, currency: self.account.currency, cdr_number: 4, repeated })
+    }
+
+    async fn charge_record(&self, command: Command) -> Result<Recorded, OperationError> {
+        let mut recorded = self.recorded.lock().unwrap();
+        let known = recorded.iter().find(|known| known.session == command.session).map(|known| known.digest);
+        let repeated = known == Some(command.digest);
+        let outcome = match &self.refusal {
+            Some(refusal) => Outcome::Refused(refusal.clone()),
+            None if known.is_some() && !repeated => Outcome::Refused(Refusal::KeyReused),
+            None => {
+                let Action::Record { services, .. } = &command.action else { panic!("a record is a record") };
+                // What counts events has no price.
+                let result = |service: &ServiceRequest| match service.used[0].units.events {
+                    Some(_) => ServiceResult::Denied(Denial::RatingFailed),
+                    None => ServiceResult::Settled,
+                };
+                let services = services.iter().map(|it| ServiceOutcome { key: it.key.clone(), result: result(it) });
+                let cost = Some((Money::from_micros(20_000), Currency::EUR));
+                Outcome::Answered(Answered { services: services.collect(), cost, ..Answered::default() })
+            }
+        };
+        recorded.push(command);
+        let lsn = Lsn::new(u64::try_from(recorded.len()).unwrap());
+        Ok(Recorded { outcome: Arc::new(outcome), repeated, lsn })
+    }
+
+    async fn durable(&self, lsn: Lsn) -> Result<(), OperationError> {
+        // The first takes longest: answers come in order all the same.
+        if lsn == Lsn::new(1) {
+            tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        }
+        Ok(())
     }
 
     fn time(&self) -> ClockReading {
@@ -260,6 +295,7 @@ fn operations() -> InMemory {
         sessions: vec![session()],
         now: Mutex::new(Timestamp::from_millis(1_500)),
         asked: Mutex::default(),
+        recorded: Mutex::default(),
         refusal: None,
     }
 }
@@ -507,6 +543,108 @@ async fn refusals_become_status_codes() {
     }
 }
 
+/// 5 MiB over a foreign network.
+fn record(id: &str) -> wire::UsageRecord {
+    let units = common::Units { total_octets: Some(5 << 20), ..common::Units::default() };
+    let service_key = common::ServiceKey { rating_group: Some(10), service_ids: vec![1] };
+    wire::UsageRecord {
+        record_id: id.into(),
+        identifiers: vec!["msisdn-491701".into()],
+        start: Some(prost_types::Timestamp { seconds: 1, nanos: 0 }),
+        service: Some(common::ServiceKind { service: common::Service::Data.into(), specification: 0 }),
+        used: vec![wire::ServiceUsage { service_key: Some(service_key), units: Some(units) }],
+        serving_network: "20801".into(),
+        radio_access: Some(6),
+        access_point: "internet".into(),
+        ..wire::UsageRecord::default()
+    }
+}
+
+async fn charged(operations: Arc<InMemory>, records: Vec<wire::UsageRecord>) -> Vec<wire::ChargeRecordsResponse> {
+    let mut client = UsageClient::new(serve(operations).await);
+    let requests = records.into_iter().map(|record| wire::ChargeRecordsRequest { record: Some(record) });
+    let mut answers = client.charge_records(tokio_stream::iter(requests)).await.unwrap().into_inner();
+    let mut all = Vec::new();
+    while let Some(answer) = answers.message().await.unwrap() {
+        all.push(answer);
+    }
+    all
+}
+
+#[tokio::test]
+async fn records_are_charged_in_order_and_each_says_what_became_of_it() {
+    let operations = Arc::new(operations());
+    let mut message = record("r2");
+    let units = Some(common::Units { events: Some(1), ..common::Units::default() });
+    message.used.push(wire::ServiceUsage { service_key: None, units });
+    let other = wire::UsageRecord { calling: "4930".into(), ..record("r1") };
+    let nobody = wire::UsageRecord { identifiers: Vec::new(), ..record("r3") };
+    let answers = charged(operations.clone(), vec![record("r1"), record("r1"), other, message, nobody]).await;
+    let told: Vec<_> = answers.iter().map(|it| (it.record_id.as_str(), it.state(), it.repeated)).collect();
+    use wire::RecordState::{Charged, Refused, Suspended};
+    assert_eq!(
+        told,
+        [
+            ("r1", Charged, false),
+            ("r1", Charged, true),
+            ("r1", Refused, false),
+            ("r2", Suspended, false),
+            ("r3", Refused, false)
+        ]
+    );
+    assert_eq!(answers[0].charged, euros(20_000));
+    assert!(answers[2].reason.starts_with("record_id: another record was charged"), "{}", answers[2].reason);
+    assert!(answers[3].reason.starts_with("no price is for it"), "{}", answers[3].reason);
+    assert!(answers[4].reason.starts_with("identifiers: has 0; give 1 to 8"), "{}", answers[4].reason);
+    let recorded = operations.recorded.lock().unwrap();
+    let first = recorded.first().unwrap();
+    assert_eq!(first.session, SessionId::new(b"usage-record:r1"));
+    assert_eq!((first.now, first.event_time), (Timestamp::from_millis(1500), Some(Timestamp::from_millis(1000))));
+    let packet = first.context.packet.as_ref().unwrap();
+    assert_eq!(
+        (packet.serving_plmn, packet.rat, packet.apn.as_deref()),
+        (Plmn::parse("20801"), Some(6), Some("internet"))
+    );
+    assert_eq!(first.context.service, Service::Data);
+}
+
+/// Each wrong record, and how its answer begins.
+#[tokio::test]
+async fn a_record_that_is_not_well_formed_is_refused_by_field_and_the_others_go_on() {
+    let at = |seconds| Some(prost_types::Timestamp { seconds, nanos: 0 });
+    let money = |mantissa, scale, currency: &str| Some(common::Money { mantissa, scale, currency: currency.into() });
+    type Spoil<'a> = &'a dyn Fn(&mut wire::UsageRecord);
+    let paid =
+        |r: &mut wire::UsageRecord, money| r.used[0].units = Some(common::Units { money, ..common::Units::default() });
+    let table: &[(Spoil<'_>, &str)] = &[
+        (&|r| r.record_id.clear(), "record_id: is missing"),
+        (&|r| r.record_id = "r".repeat(129), "record_id: has 129 octets; give at most 128"),
+        (&|r| r.identifiers = vec!["fax-1".into()], "identifiers: 'fax' is no kind"),
+        (&|r| r.start = None, "start: is missing; give when the usage began"),
+        (&|r| r.end = at(0), "end: is 1970-01-01T00:00:00.000Z, before start"),
+        (&|r| r.used.clear(), "used: has 0 services; give 1 to 32"),
+        (&|r| r.used[0].units = None, "used.units: names nothing"),
+        (&|r| paid(r, money(-1, 2, "EUR")), "used.units.money: is negative"),
+        (&|r| paid(r, money(1, 7, "EUR")), "used.units.money: is negative, too large, or has more than 6 decimals"),
+        (&|r| paid(r, money(1, 2, "EUX")), "used.units.money.currency: is not known"),
+        (&|r| r.service = None, "service: is missing or not known"),
+        (&|r| r.serving_network = "2080".into(), "serving_network: is no network"),
+        (&|r| r.radio_access = Some(256), "radio_access: is 256; it is one octet"),
+        (&|r| r.called = "4".repeat(129), "called: has 129 octets"),
+    ];
+    let spoilt = table.iter().map(|(spoil, _)| {
+        let mut wrong = record("r");
+        spoil(&mut wrong);
+        wrong
+    });
+    let answers = charged(Arc::new(operations()), spoilt.chain([record("r")]).collect()).await;
+    for (answer, (_, expected)) in answers.iter().zip(table) {
+        assert_eq!(answer.state(), wire::RecordState::Refused, "{expected}");
+        assert!(answer.reason.starts_with(expected), "{} is not {expected}", answer.reason);
+    }
+    assert_eq!(answers.last().unwrap().state(), wire::RecordState::Charged);
+}
+
 #[tokio::test]
 async fn the_clock_only_moves_forward() {
     let mut client = ClockClient::new(serve(Arc::new(operations())).await);
@@ -557,7 +695,13 @@ async fn health_is_served_and_reflection_lists_every_service() {
         panic!("reflection answers a list with a list")
     };
     let names: Vec<&str> = list.service.iter().map(|service| service.name.as_str()).collect();
-    for name in ["ocs.cdr.v1.CdrExport", "ocs.operator.v1.Accounts", "ocs.operator.v1.Clock", "grpc.health.v1.Health"] {
+    for name in [
+        "ocs.cdr.v1.CdrExport",
+        "ocs.operator.v1.Accounts",
+        "ocs.operator.v1.Usage",
+        "ocs.operator.v1.Clock",
+        "grpc.health.v1.Health",
+    ] {
         assert!(names.contains(&name), "{name} is not in {names:?}");
     }
 }

@@ -17,7 +17,7 @@ use crate::store::{self, OpenError, because};
 /// Offers that could not be bought, shown before giving up.
 const REFUSALS_SHOWN_MAX: usize = 20;
 
-fn bar(length: u64, what: &'static str) -> ProgressBar {
+pub(super) fn bar(length: u64, what: &'static str) -> ProgressBar {
     let bar = ProgressBar::new(length);
     let style = ProgressStyle::with_template("{msg} {pos}/{len} {wide_bar} {per_sec} {eta}");
     bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));

@@ -8,6 +8,7 @@ mod operator;
 mod period;
 mod serve;
 mod tariff;
+mod usage;
 
 use std::process::ExitCode;
 
@@ -29,6 +30,7 @@ pub fn run(command: Command) -> Result<ExitCode, OpenError> {
         Command::Traffic(options) => serve::traffic(&options),
         Command::Account(command) => operator::account(command),
         Command::Clock(command) => operator::clock(command),
+        Command::Usage(command) => usage::run(command),
         Command::Cdr(command) => cdr::run(command),
     }
 }

@@ -19,8 +19,8 @@ use crate::ids::{CdrPosition, SessionId};
 use crate::money::Money;
 use crate::rating::{self, RatingError, Slice, Slices};
 use crate::session::{
-    CHARGES_MAX, ChargePart, EVENT_KEPT_SECONDS, EventCharge, Phase, RECORD_AGE_MAX_SECONDS, RECORD_KEPT_SECONDS, Rated,
-    Session, StoredAnswer,
+    CHARGES_MAX, ChargePart, EVENT_KEPT_SECONDS, EventCharge, Phase, RECORD_AGE_MAX_SECONDS, RECORD_KEPT_SECONDS,
+    Rated, Session, StoredAnswer,
 };
 use crate::tariff::ServiceKey;
 use crate::tariffs::{Applied, Book, Pricing};

@@ -384,9 +384,7 @@ impl Teller {
                     "update" => Action::Update(services),
                     "terminate" => Action::Stop(services),
                     "debit" => Action::Debit(services),
-                    "record" => {
-                        Action::Record { services, ended: ended.or(event_time).unwrap_or_else(|| at(seconds)) }
-                    }
+                    "record" => Action::Record { services, ended: ended.or(event_time).unwrap_or_else(|| at(seconds)) },
                     "check" => Action::CheckBalance(services),
                     "price" => Action::PriceEnquiry(services),
                     "refund" => Action::Refund { original, services },
