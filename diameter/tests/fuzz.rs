@@ -409,6 +409,7 @@ fn bounded(command: &Command) {
     | Action::Update(services)
     | Action::Stop(services)
     | Action::Debit(services)
+    | Action::Record { services, .. }
     | Action::Refund { services, .. }
     | Action::CheckBalance(services)
     | Action::PriceEnquiry(services)) = &command.action;

@@ -35,7 +35,7 @@ use parking_lot::{Mutex, RwLock};
 use rating_engine::account::{Account, Bucket, Flow, Holding, Origin};
 use rating_engine::command::{
     Action, Answered, Command, EntityKey, Mutation, MutationOutcome, Outcome, Profile, Refusal, Requested,
-    ServiceRequest,
+    ServiceRequest, Used,
 };
 use rating_engine::context::Context;
 use rating_engine::ids::{
@@ -324,7 +324,9 @@ impl Story {
             let cost = answered.cost.map_or(0, |(cost, _)| cost.micros());
             match action {
                 // What a session cost so far.
-                Action::Start(_) | Action::Update(_) | Action::Stop(_) | Action::Debit(_) => sum.0 = cost,
+                Action::Start(_) | Action::Update(_) | Action::Stop(_) | Action::Debit(_) | Action::Record { .. } => {
+                    sum.0 = cost
+                }
                 Action::Refund { .. } => sum.1 = cost,
                 Action::CheckBalance(_) | Action::PriceEnquiry(_) => {}
             }
@@ -585,9 +587,14 @@ impl Client {
             64..70 => {
                 let (session, subscriber) = (self.session("event"), self.subscriber());
                 let units = Units { events: Some(1 + self.random.below(3)), ..Units::default() };
-                let request = ServiceRequest { requested: Requested::Units(units), ..ServiceRequest::default() };
-                let debit = Action::Debit(vec![request]);
-                let command = self.command(now, &session, subscriber, 0, Service::Sms, debit);
+                let action = if self.random.once_in(3) {
+                    let used = vec![Used { units, ..Used::default() }];
+                    Action::Record { services: vec![ServiceRequest { used, ..ServiceRequest::default() }], ended: now }
+                } else {
+                    let requested = Requested::Units(units);
+                    Action::Debit(vec![ServiceRequest { requested, ..ServiceRequest::default() }])
+                };
+                let command = self.command(now, &session, subscriber, 0, Service::Sms, action);
                 self.open(charging, command, subscriber);
             }
             70..73 => self.refund(charging, now),
@@ -632,7 +639,8 @@ impl Client {
     fn refund(&mut self, process: &Charging, now: Timestamp) {
         let debits = self.stories.iter().filter_map(|story| {
             let asked = story.asked.first()?;
-            let debit = matches!(asked.command.action, Action::Debit(_)) && asked.answered().is_some();
+            let debits = matches!(asked.command.action, Action::Debit(_) | Action::Record { .. });
+            let debit = debits && asked.answered().is_some();
             debit.then(|| (story.subscriber, asked.command.session.clone()))
         });
         let debits: Vec<_> = debits.collect();
@@ -774,7 +782,7 @@ impl Client {
                 }
                 (_, Action::Start(_)) => 7000,
                 (Outcome::Answered(_), Action::Stop(_)) => 590,
-                (_, Action::Debit(_) | Action::Refund { .. }) => 86_000,
+                (_, Action::Debit(_) | Action::Refund { .. } | Action::Record { .. }) => 86_000,
             };
             if !story.lost {
                 story.remembered = now.plus_seconds(kept);

@@ -76,11 +76,10 @@ impl Shard {
                 let id = session.id.clone();
                 let scene = scene(&command, &id, session.subscriber, &context, &tariff, tariffs);
                 let scene = Scene { cause, by_window: terms.is_some(), ..scene };
-                match command.action {
-                    Action::Record { ended, .. } => {
-                        Ok(record(&scene, &mut means, &mut session, services, ended, &mut effects))
-                    }
-                    _ => debit(&scene, &mut means, &mut session, services, &mut effects),
+                if let Action::Record { ended, .. } = command.action {
+                    Ok(record(&scene, &mut means, &mut session, services, ended, &mut effects))
+                } else {
+                    debit(&scene, &mut means, &mut session, services, &mut effects)
                 }
             }
             Action::Start(_)
@@ -424,10 +423,9 @@ fn record(
             Ok(Money::ZERO)
         } else {
             let charged = charge(scene, means, session, request, Some(ended), effects);
-            charged.map(|(amount, _)| amount).map_err(|refusal| match refusal {
-                Refusal::RatingFailed => Denial::RatingFailed,
-                _ => Denial::UsageSuspect,
-            })
+            let why =
+                |refusal| if refusal == Refusal::RatingFailed { Denial::RatingFailed } else { Denial::UsageSuspect };
+            charged.map(|(amount, _)| amount).map_err(why)
         };
         let result = match charged {
             Ok(amount) => {
