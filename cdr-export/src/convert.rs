@@ -350,6 +350,7 @@ const fn kind(kind: CdrKind) -> i32 {
         CdrKind::OneTime => wire::CdrKind::OneTime,
         CdrKind::Allowance => wire::CdrKind::Allowance,
         CdrKind::Expiry => wire::CdrKind::Expiry,
+        CdrKind::ReRate => wire::CdrKind::ReRate,
     };
     kind as i32
 }

@@ -48,6 +48,8 @@ pub struct Report {
     pub fees_micros: BTreeMap<String, i128>,
     /// Money that offers gave per currency, micro-units.
     pub granted_micros: BTreeMap<String, i128>,
+    /// What re-rating charged more, or less, in micro-units by currency.
+    pub rerated_micros: BTreeMap<String, i128>,
     /// Money that lapsed per currency, micro-units.
     pub expired_micros: BTreeMap<String, i128>,
     /// Held by open sessions, micro-units of all currencies.
@@ -271,6 +273,7 @@ fn read_cdrs(loaded: &Loaded, report: &mut Report, progress: &mut impl FnMut(u64
             CdrKind::Recurring | CdrKind::OneTime => *report.fees_micros.entry(currency).or_default() += amount,
             CdrKind::Allowance => *report.granted_micros.entry(currency).or_default() -= amount,
             CdrKind::Expiry => *report.expired_micros.entry(currency).or_default() += amount,
+            CdrKind::ReRate => *report.rerated_micros.entry(currency).or_default() += amount,
             CdrKind::Suspense | CdrKind::Lapse => {
                 if cdr.amount != Money::ZERO || !cdr.movements.is_empty() {
                     report.find(format!("CDR {}: moves money although nothing was charged", record.position));

@@ -43,6 +43,11 @@ pub enum Command {
     /// Accounting periods of a data folder that no process is using.
     #[command(subcommand)]
     Period(PeriodCommand),
+    /// Rate usage that was charged again by corrected versions of its tariff, in a data folder that no process is using.
+    #[command(
+        after_help = "Without --apply nothing is changed: it says what would be. Exit code 0: all of it could be rated again; 1: some is left for a person; 2: not done.\n\nExamples:\n  ocs rerate --data ocs-data --tariff smart --from 2027-01-01 --to 2027-02-01 --catalogue smart-3.yaml\n  ocs rerate --data ocs-data --tariff smart --from 2027-01-01 --to 2027-02-01 --apply --reason \"wrong night rate\""
+    )]
+    Rerate(Rerate),
     /// Recompute every invariant of a data folder that no process is using.
     #[command(
         after_help = "Exit code 0: everything adds up; 1: something does not; 2: the folder cannot be read.\n\nExamples:\n  ocs audit --data ocs-data\n  ocs audit --data ocs-data -o json"
@@ -241,6 +246,35 @@ pub enum PeriodCommand {
         #[arg(long, default_value = "ocs-data")]
         data: PathBuf,
     },
+}
+
+/// `ocs rerate`.
+#[derive(Debug, Args)]
+pub struct Rerate {
+    /// Data folder.
+    #[arg(long, default_value = "ocs-data")]
+    pub data: PathBuf,
+    /// The tariff whose usage is rated again.
+    #[arg(long)]
+    pub tariff: String,
+    /// First instant of the usage, e.g. 2027-01-01 or 2027-01-01T00:00:00+01:00; UTC where nothing else is said.
+    #[arg(long)]
+    pub from: String,
+    /// First instant after it.
+    #[arg(long)]
+    pub to: String,
+    /// Corrected documents that are not imported yet: what would they change?
+    #[arg(long, num_args = 1.., conflicts_with = "apply")]
+    pub catalogue: Vec<PathBuf>,
+    /// Book the corrections.
+    #[arg(long, requires = "reason")]
+    pub apply: bool,
+    /// Why, for the records.
+    #[arg(long)]
+    pub reason: Option<String>,
+    /// Form.
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
 }
 
 /// `ocs tariff check`.

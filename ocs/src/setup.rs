@@ -448,6 +448,17 @@ impl Filling {
         demo::holders().try_for_each(|(_, record)| self.subscriber(record))
     }
 
+    /// Corrects what a CDR of an account charged; says why not, if so.
+    pub fn correct(&self, account: AccountId, correction: Mutation) -> Option<Refusal> {
+        self.wait_for_room();
+        let charging = &self.running.charging;
+        let done = charging.mutate(charging.directory.group_of(account), correction, self.clock.now());
+        match &*done.outcome {
+            MutationOutcome::Done { .. } => None,
+            MutationOutcome::Refused(refusal) => Some(refusal.clone()),
+        }
+    }
+
     fn wait_for_room(&self) {
         let journal = &self.running.charging.journal;
         while journal.pending_octets() > PENDING_OCTETS_MAX || (journal.is_saturated() && !journal.has_failed()) {

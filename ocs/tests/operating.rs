@@ -22,6 +22,14 @@ fn text(output: &Output) -> String {
     String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
+/// Imports a documented tariff, accounts and subscribers into the data folder of a server that does not run.
+fn import_examples(server: &Server) -> String {
+    let mut import = Command::new(PROGRAM);
+    import.args(["import", "--data"]).arg(server.data()).arg("--catalogue").arg(example("tariff.yaml"));
+    import.arg("--accounts").arg(example("accounts.jsonl")).arg("--subscribers").arg(example("subscribers.jsonl"));
+    text(&import.output().unwrap())
+}
+
 /// `ocs ARGUMENTS` against the server.
 fn ask(server: &Server, arguments: &[&str]) -> String {
     let mut command = Command::new(PROGRAM);
@@ -40,10 +48,7 @@ fn metrics(server: &Server) -> String {
 #[test]
 fn the_documented_examples_are_imported_shown_and_charged_by_a_clock_that_never_goes_back() {
     let mut server = Server::new(1, &["--clock", "manual"]);
-    let mut import = Command::new(PROGRAM);
-    import.args(["import", "--data"]).arg(server.data()).arg("--catalogue").arg(example("tariff.yaml"));
-    import.arg("--accounts").arg(example("accounts.jsonl")).arg("--subscribers").arg(example("subscribers.jsonl"));
-    let imported = text(&import.output().unwrap());
+    let imported = import_examples(&server);
     assert!(
         imported.starts_with("imported 1 tariffs, 0 offers, 2 accounts (0 were there), 2 subscribers"),
         "{imported}"
@@ -85,10 +90,7 @@ fn the_documented_examples_are_imported_shown_and_charged_by_a_clock_that_never_
 #[test]
 fn usage_records_are_charged_once_also_over_a_crash() {
     let mut server = Server::new(1, &["--clock", "manual"]);
-    let mut import = Command::new(PROGRAM);
-    import.args(["import", "--data"]).arg(server.data()).arg("--catalogue").arg(example("tariff.yaml"));
-    import.arg("--accounts").arg(example("accounts.jsonl")).arg("--subscribers").arg(example("subscribers.jsonl"));
-    text(&import.output().unwrap());
+    import_examples(&server);
     server.restart();
     let began = ask(&server, &["clock", "get"]);
     let began = began.split_whitespace().next().unwrap();
@@ -130,6 +132,65 @@ fn usage_records_are_charged_once_also_over_a_crash() {
     assert_eq!(again["charged_before"], 1, "{again}");
     assert_eq!(again["amounts"], serde_json::json!({}), "{again}");
     assert_eq!(balance(&server), "9.7467");
+    server.ask_to_stop();
+    server.stopped();
+}
+
+/// The price of a minute was wrong. What it would change is said first, then booked, once; and everything adds up.
+#[test]
+fn a_wrong_price_is_corrected_once() {
+    let mut server = Server::new(1, &["--clock", "manual"]);
+    import_examples(&server);
+    server.restart();
+    let began = ask(&server, &["clock", "get"]);
+    let began = began.split_whitespace().next().unwrap();
+    let file = server.data().join("../late.jsonl");
+    let record = format!(
+        r#"{{"record":"r","identifiers":["msisdn-491701234567"],"start":"{began}","service":"voice","used":[{{"seconds":61}}]}}"#
+    );
+    std::fs::write(&file, record).unwrap();
+    ask(&server, &["usage", "charge", file.to_str().unwrap()]);
+    server.ask_to_stop();
+    server.stopped();
+
+    let wrong = std::fs::read_to_string(example("tariff.yaml")).unwrap();
+    let right = wrong.replace("version: 1", "version: 2").replace("0.20 / min", "0.10 / min");
+    assert_ne!(wrong, right);
+    let corrected = server.data().join("../corrected.yaml");
+    std::fs::write(&corrected, right).unwrap();
+    let rerate = |more: &[&str]| {
+        let mut command = Command::new(PROGRAM);
+        command.args([
+            "rerate",
+            "--tariff",
+            "example-payg",
+            "--from",
+            "1970-01-01",
+            "--to",
+            "2100-01-01",
+            "-o",
+            "json",
+        ]);
+        command.arg("--data").arg(server.data()).args(more);
+        serde_json::from_str::<serde_json::Value>(&text(&command.output().unwrap())).unwrap()
+    };
+    let draft = rerate(&["--catalogue", corrected.to_str().unwrap()]);
+    assert_eq!(draft["sums"]["EUR"]["given_back"], "0.1016", "61 s at 0.20 and at 0.10: 0.2033 and 0.1017: {draft}");
+    assert!(draft["booked"].is_null(), "{draft}");
+    assert_eq!(rerate(&[])["corrections"], serde_json::json!([]), "it is not imported yet");
+
+    let mut import = Command::new(PROGRAM);
+    import.args(["import", "--data"]).arg(server.data()).arg("--catalogue").arg(&corrected);
+    text(&import.output().unwrap());
+    let applied = rerate(&["--apply", "--reason", "wrong price of a minute"]);
+    assert_eq!((&applied["booked"], &applied["corrections"]), (&serde_json::json!(1), &draft["corrections"]));
+    assert_eq!(rerate(&["--apply", "--reason", "again"])["booked"], 0);
+    let audited = server.audit();
+    assert_eq!(audited["rerated_micros"]["EUR"], -101_600, "{audited}");
+    server.restart();
+    let shown = ask(&server, &["account", "show", "1001", "-o", "json"]);
+    let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+    assert_eq!(shown["balance"], "9.8483", "0.05 and 0.1017");
     server.ask_to_stop();
     server.stopped();
 }

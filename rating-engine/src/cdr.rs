@@ -43,6 +43,8 @@ pub enum CdrKind {
     Allowance,
     /// What lapsed at the end of its validity.
     Expiry,
+    /// Usage that was rated again: what it costs more, or less (R32).
+    ReRate,
 }
 
 impl CdrKind {
@@ -55,7 +57,10 @@ impl CdrKind {
             (Self::TopUp, Origin::Granted) | (Self::Allowance, _) => Flow::Grant,
             (Self::Refund, _) => Flow::Refund,
             (Self::Expiry, _) => Flow::Expiry,
-            (Self::Usage | Self::Suspense | Self::Lapse | Self::Recurring | Self::OneTime, _) => Flow::Debit,
+            (Self::ReRate, _) if movement.delta > 0 => Flow::Refund,
+            (Self::Usage | Self::Suspense | Self::Lapse | Self::Recurring | Self::OneTime | Self::ReRate, _) => {
+                Flow::Debit
+            }
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::cdr::RatedCdr;
 use crate::context::Context;
 use crate::ids::{AccountId, CdrPosition, GroupId, IdempotencyKey, OfferName, SessionId, SubscriberId};
 use crate::money::{Currency, Money};
+use crate::rerate::Correction;
 use crate::tariff::ServiceKey;
 use crate::time::Timestamp;
 use crate::units::{GrantUnits, Units};
@@ -330,6 +331,17 @@ pub enum Mutation {
         account: AccountId,
         /// The subscription's number.
         subscription: u32,
+    },
+    /// Correct what a CDR charged (R32).
+    Correct {
+        /// The correction; the account is the one that paid.
+        correction: Box<Correction>,
+        /// Repeating a key changes nothing.
+        key: IdempotencyKey,
+        /// Digest of the whole request: the same key with another request is refused.
+        digest: u64,
+        /// Why.
+        reason: Box<str>,
     },
     /// Allow or stop charging an account.
     SetState {

@@ -302,7 +302,7 @@ impl fmt::Display for Explanation {
             write!(f, "\n  offer {name} version {version}, subscription {subscription}, cycle {cycle}")?;
         }
         if let Some(rated) = &self.rated {
-            rated.tell(f, *currency, *amount)?;
+            rated.tell(f, *kind, *currency, *amount)?;
         }
         for moved in &self.movements {
             let amount = |amount| in_words(moved.holding, amount);
@@ -326,7 +326,7 @@ impl fmt::Display for Explanation {
 }
 
 impl Reasons {
-    fn tell(&self, f: &mut fmt::Formatter<'_>, currency: Currency, amount: Money) -> fmt::Result {
+    fn tell(&self, f: &mut fmt::Formatter<'_>, kind: CdrKind, currency: Currency, amount: Money) -> fmt::Result {
         write!(f, "\n  tariff {} version {}", self.tariff, self.version)?;
         if let Some(from) = self.valid_from {
             write!(f, ", in force since {from}")?;
@@ -352,6 +352,10 @@ impl Reasons {
         }
         if !self.window.is_empty() {
             write!(f, "\n  window {}", self.window)?;
+        }
+        if kind == CdrKind::ReRate {
+            let after = self.charged_before.saturating_add(amount);
+            return write!(f, "\n  charged {} for it before, {after} now: {amount} more", self.charged_before);
         }
         let unit = Holding::Units(measure.unit());
         let words = |quantity: u64| in_words(unit, i64::try_from(quantity).unwrap_or(i64::MAX));
@@ -445,6 +449,7 @@ const fn kind_in_words(kind: CdrKind) -> &'static str {
         CdrKind::OneTime => "one-time fee",
         CdrKind::Allowance => "allowance opened",
         CdrKind::Expiry => "lapsed",
+        CdrKind::ReRate => "rated again",
     }
 }
 

@@ -5,13 +5,15 @@
 #[allow(dead_code, reason = "each test file uses its part of it")]
 mod world;
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use proptest::collection::vec;
 use proptest::option;
 use proptest::prelude::*;
 
 use rating_engine::account::{AccountState, Bucket, Holding, Origin, Sponsor};
 use rating_engine::calendar::Zone;
-use rating_engine::cdr::Cause;
+use rating_engine::cdr::{Cause, CdrKind};
 use rating_engine::command::{
     Action, Command, Mutation, Outcome, Profile, Requested, ServiceRequest, ServiceResult, Used,
 };
@@ -27,6 +29,10 @@ use world::{World, at, bucket, command, price, rating_group, top_up};
 
 /// Long after every session is forgotten.
 const LONG_AFTER: i64 = 10_000_000;
+
+/// Usage CDRs that were rated again, and those that could not be.
+static RERATED: AtomicUsize = AtomicUsize::new(0);
+static UNLIKE: AtomicUsize = AtomicUsize::new(0);
 
 // --- What can happen ---
 
@@ -453,6 +459,26 @@ proptest! {
         }
         prop_assert_eq!(world.image(), world.replayed(), "what was stored is all there is");
         nothing_is_left(&mut world)?;
+    }
+
+    /// R32: what is rated again by the same tariff costs what it did.
+    #[test]
+    fn rating_again_changes_nothing(setting in settings(200_000, 3_000_000), steps in steps(300)) {
+        let mut world = setting.world();
+        let mut now = 0;
+        for (key, (pause, step)) in steps.iter().enumerate() {
+            now += pause;
+            take(&mut world, now, step, key)?;
+        }
+        let said = world.rerate(at(now));
+        let amounts: Vec<_> = said.iter().filter(|(_, said)| said.parse::<Money>().is_ok()).collect();
+        prop_assert!(amounts.is_empty(), "{amounts:?}");
+        // Nearly everything can be rated again.
+        RERATED.fetch_add(world.cdrs.iter().filter(|cdr| cdr.kind == CdrKind::Usage).count(), Ordering::Relaxed);
+        let unlike = said.iter().filter(|(_, said)| !said.contains("refunded"));
+        UNLIKE.fetch_add(unlike.count(), Ordering::Relaxed);
+        let (rerated, unlike) = (RERATED.load(Ordering::Relaxed), UNLIKE.load(Ordering::Relaxed));
+        prop_assert!(rerated < 1000 || unlike * 20 < rerated, "{unlike} of {rerated} cannot be rated again, {said:?}");
     }
 
     /// Whether ended sessions are in memory makes no difference to anything.

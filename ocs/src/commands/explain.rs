@@ -250,7 +250,7 @@ fn trial(options: &TariffExplain, documents: &[DocumentRecord], at: Timestamp) -
     Ok(Trial::new(tariffs, [account], subscriber))
 }
 
-fn add(tariffs: &mut Tariffs, documents: &[DocumentRecord]) {
+pub(super) fn add(tariffs: &mut Tariffs, documents: &[DocumentRecord]) {
     for record in documents {
         match &record.document {
             Document::Tariff(version) => tariffs.insert(version.clone()),

@@ -6,6 +6,7 @@ mod data;
 mod explain;
 mod operator;
 mod period;
+mod rerate;
 mod serve;
 mod tariff;
 mod usage;
@@ -26,6 +27,7 @@ pub fn run(command: Command) -> Result<ExitCode, OpenError> {
         Command::Import(options) => data::import(&options),
         Command::Tariff(command) => tariff::run(&command),
         Command::Period(command) => period::run(&command),
+        Command::Rerate(options) => rerate::run(&options),
         Command::Audit(options) => data::audit(&options),
         Command::Traffic(options) => serve::traffic(&options),
         Command::Account(command) => operator::account(command),

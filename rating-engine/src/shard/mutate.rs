@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use super::offers::{self, Occasion};
 use super::{MUTATION_KEPT_SECONDS, MutationRecord, Shard, Tariffs, finish, unchanged};
-use crate::account::{Account, AccountState, Bucket, Subscriber, SubscriptionState};
+use crate::account::{Account, AccountState, Bucket, Holding, Purpose, Subscriber, SubscriptionState};
 use crate::cdr::{Cause, CdrKind, CdrSource, RatedCdr};
 use crate::command::{Effects, Mutation, MutationKey, MutationOutcome, Refusal, Write};
 use crate::ids::{AccountId, IdempotencyKey, Lsn, OfferName, SessionId, SubscriberId};
 use crate::money::Money;
+use crate::rerate::Correction;
 use crate::time::Timestamp;
 
 /// What makes a mutation known again, and why it was asked.
@@ -40,6 +41,14 @@ impl Shard {
                     Err(refusal) => Err(refusal),
                     Ok(Some(outcome)) => return Effects { repeated: true, ..unchanged(outcome) },
                     Ok(None) => self.buy(tariffs, (account, subscriber), (&offer, version), request, now, &mut effects),
+                }
+            }
+            Mutation::Correct { correction, key, digest, reason } => {
+                let request = Request { key, digest, reason };
+                match self.known(correction.original.account, &request) {
+                    Err(refusal) => Err(refusal),
+                    Ok(Some(outcome)) => return Effects { repeated: true, ..unchanged(outcome) },
+                    Ok(None) => self.correct(*correction, request, now, &mut effects),
                 }
             }
             Mutation::Cancel { account, subscription } => self.cancel(account, subscription, &mut effects),
@@ -178,6 +187,59 @@ impl Shard {
             effects.writes.push(Write::Subscriber(subscriber));
         }
         self.remember(id, (request.key, request.digest), &outcome, now, effects);
+        Ok(outcome)
+    }
+
+    /// Charges what is due more for the usage of a CDR, or gives back what was too much to who paid it, what was paid last
+    /// first. It is booked as usage of that time is (R31).
+    fn correct(
+        &mut self,
+        correction: Correction,
+        request: Request,
+        now: Timestamp,
+        effects: &mut Effects<()>,
+    ) -> Result<MutationOutcome, Refusal> {
+        let Correction { position, original, amount, rating } = correction;
+        let CdrSource::Network { service: key, context, .. } = &original.source else {
+            return Err(Refusal::Invalid("only usage is rated again"));
+        };
+        let account = &mut self.accounts.get_mut(&original.account).ok_or(NO_ACCOUNT)?.value;
+        let movements = if amount > Money::ZERO {
+            let purpose = Purpose { service: context.service, key, at: original.usage_start };
+            account.take_money(amount, purpose).ok_or(Refusal::OutOfRange)?
+        } else {
+            let mut back = amount.micros().checked_neg().filter(|back| *back > 0).ok_or(Refusal::OutOfRange)?;
+            let mut parts = Vec::new();
+            let paid = original.movements.iter().rev().filter(|movement| movement.holding == Holding::Money);
+            for movement in paid {
+                let part = movement.delta.saturating_neg().clamp(0, back);
+                back -= part;
+                parts.push((movement.payer.clone(), Holding::Money, part));
+            }
+            // What an earlier correction charged more went the same way.
+            match parts.first_mut() {
+                Some((_, _, part)) => *part = part.saturating_add(back),
+                None if back > 0 => return Err(Refusal::Invalid("no money paid for it; give it by a top-up")),
+                None => {}
+            }
+            parts.retain(|(_, _, part)| *part > 0);
+            account.give_back(&parts).ok_or(Refusal::Invalid("a bucket that paid is gone; give it by a top-up"))?
+        };
+        let source = CdrSource::Operator { key: request.key.clone(), reason: request.reason };
+        effects.cdrs.push(RatedCdr {
+            corrects: Some(position),
+            subscriber: original.subscriber,
+            usage_start: original.usage_start,
+            usage_end: original.usage_end,
+            rating: Some(rating),
+            amount,
+            movements,
+            ..RatedCdr::draft(CdrKind::ReRate, account, source, Cause::Operator, now)
+        });
+        effects.facts.charged_micros = effects.facts.charged_micros.saturating_add(amount.micros());
+        let cdr_number = account.cdrs.count.saturating_add(1);
+        let outcome = MutationOutcome::Done { balance: account.money(), cdr_number };
+        self.remember(original.account, (request.key, request.digest), &outcome, now, effects);
         Ok(outcome)
     }
 

@@ -103,6 +103,7 @@ impl Shard {
             | Mutation::Buy { account, .. }
             | Mutation::Cancel { account, .. }
             | Mutation::SetState { account, .. } => self.catch_up_account(tariffs, *account, now),
+            Mutation::Correct { correction, .. } => self.catch_up_account(tariffs, correction.original.account, now),
             Mutation::OpenAccount(_) | Mutation::PutSubscriber(_) | Mutation::Release { .. } => None,
         }
     }

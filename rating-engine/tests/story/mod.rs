@@ -97,6 +97,8 @@ struct Teller {
     timezone: Option<Zone>,
     windows: Vec<Window>,
     versions: Vec<TariffDraft>,
+    /// The newest's number.
+    version: u32,
     begins: Option<(Timestamp, VersionPolicy)>,
     accounts: Vec<(u64, Vec<Bucket>, Option<Money>, GroupId)>,
     exchanges: Vec<Exchange>,
@@ -278,7 +280,8 @@ impl Teller {
             return;
         }
         let rounding = self.rounding.unwrap_or(Rounding::MICRO);
-        let number = u32::try_from(self.versions.len()).expect("few") + 1;
+        self.version += 1;
+        let number = self.version;
         let mut version = draft(number, rounding, std::mem::take(&mut self.prices));
         version.zones = Zones::new(&self.zones).expect("zones");
         version.networks = Networks::new(&self.networks).expect("networks");
@@ -329,6 +332,20 @@ impl Teller {
                     reason: "story".into(),
                 };
                 mutated(&self.world().mutate(mutation, at(seconds)))
+            }
+            ["correct"] => {
+                self.close_version();
+                let versions = std::mem::take(&mut self.versions);
+                let world = self.world();
+                for version in versions {
+                    world.tariffs.insert(version.publish().expect("a tariff"));
+                }
+                let said: Vec<String> = world
+                    .rerate(at(seconds))
+                    .into_iter()
+                    .map(|(account, said)| format!("{} {said}", account_name(account)))
+                    .collect();
+                if said.is_empty() { "nothing".to_owned() } else { said.join(", ") }
             }
             ["cancel", name, subscription] => {
                 let account = AccountId::new(account_number(name));
@@ -421,6 +438,7 @@ impl Teller {
                     CdrKind::OneTime => format!("once {}", cdr.amount),
                     CdrKind::Allowance => format!("opened {}", cdr.amount),
                     CdrKind::Expiry => format!("expired {}", cdr.amount),
+                    CdrKind::ReRate => format!("again {} of {}", cdr.amount, cdr.corrects.expect("it corrects one")),
                 });
                 same(&rest.join(" "), &cdrs.collect::<Vec<_>>().join(", "))
             }
@@ -536,6 +554,10 @@ fn same(expected: &str, came: &str) -> Told {
 /// `A` is account 1, `B` account 2; a session `A/x` belongs to account `A`.
 fn account_number(name: &str) -> u64 {
     u64::from(name.as_bytes()[0] - b'A') + 1
+}
+
+fn account_name(number: u64) -> char {
+    char::from(b'A' + u8::try_from(number - 1).expect("few"))
 }
 
 fn mutated(outcome: &MutationOutcome) -> String {

@@ -15,6 +15,7 @@ use rating_engine::ids::{
 };
 use rating_engine::money::{Currency, Money, Rate, Rounding};
 use rating_engine::period::Cycle;
+use rating_engine::rerate::Charged;
 use rating_engine::selector::Filter;
 use rating_engine::session::{GrantState, Session};
 use rating_engine::shard::{Image, Limits, Shard};
@@ -121,6 +122,31 @@ impl World {
         let subscriber = Subscriber { sponsor: Some(Arc::new(sponsor)), ..owner };
         let outcome = self.mutate(Mutation::PutSubscriber(subscriber), Timestamp::default());
         assert!(matches!(*outcome, MutationOutcome::Done { .. }), "{outcome:?}");
+    }
+
+    /// Rates everything again and corrects what costs something else: by how much, account by account, or why not.
+    pub(crate) fn rerate(&mut self, now: Timestamp) -> Vec<(u64, String)> {
+        let mut charged = Charged::default();
+        for (position, cdr) in (1..).zip(&self.cdrs) {
+            charged.add(CdrPosition::new(position), cdr.clone());
+        }
+        let (corrections, unpriced) = charged.corrections(&self.tariffs, |_| true);
+        let mut said = Vec::new();
+        for (position, reason) in unpriced {
+            let place = usize::try_from(position.get()).expect("few") - 1;
+            said.push((self.cdrs[place].account.get(), reason.to_string()));
+        }
+        for correction in corrections {
+            let (account, amount) = (correction.original.account.get(), correction.amount);
+            let key = IdempotencyKey::new(&format!("again {} {}", correction.position, self.cdrs.len()));
+            let correct =
+                Mutation::Correct { correction: Box::new(correction), key, digest: 0, reason: "story".into() };
+            match &*self.mutate(correct, now) {
+                MutationOutcome::Done { .. } => said.push((account, amount.to_string())),
+                MutationOutcome::Refused(refusal) => said.push((account, format!("{refusal:?}"))),
+            }
+        }
+        said
     }
 
     /// A world whose ended sessions are on disk only, whenever that may be.
@@ -277,10 +303,16 @@ impl World {
                     (CdrKind::TopUp, Origin::Paid) => Flow::TopUp,
                     (CdrKind::TopUp, Origin::Granted) => Flow::Grant,
                     (CdrKind::Refund, _) => Flow::Refund,
+                    (CdrKind::ReRate, _) if movement.delta > 0 => Flow::Refund,
                     (CdrKind::Allowance, _) => Flow::Grant,
                     (CdrKind::Expiry, _) => Flow::Expiry,
                     (
-                        CdrKind::Usage | CdrKind::Suspense | CdrKind::Lapse | CdrKind::Recurring | CdrKind::OneTime,
+                        CdrKind::Usage
+                        | CdrKind::Suspense
+                        | CdrKind::Lapse
+                        | CdrKind::Recurring
+                        | CdrKind::OneTime
+                        | CdrKind::ReRate,
                         _,
                     ) => Flow::Debit,
                 };

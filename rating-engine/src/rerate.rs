@@ -1,0 +1,312 @@
+//! Re-rating: what usage that was charged would have cost by the versions of its tariff that are in force for its time now
+//! (R32).
+//!
+//! Pure: it reads CDRs and prices them again with the code that charges everything. What unit buckets paid stays paid; only
+//! money is priced anew. Absent: which CDRs, and the adjustment of an account, which is a mutation.
+
+use hashbrown::{HashMap, HashSet};
+
+use crate::account::{Account, AccountState, Bucket, CdrTrail, Counter, Counters, Credit, Holding, Means, Origin};
+use crate::cdr::{Cause, CdrKind, CdrSource, RatedCdr, Rating};
+use crate::ids::{AccountId, BucketId, CdrPosition, GroupId, SessionId, SubscriberId, TenantId};
+use crate::money::{Currency, Money};
+use crate::rating::{self, RatingError, Slices};
+use crate::session::Rated;
+use crate::tariff::{ServiceKey, TierScope};
+use crate::tariffs::{Book, Pricing, Tariffs};
+use crate::time::Timestamp;
+use crate::units::Unit;
+
+/// What a CDR charged too much or too little.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Correction {
+    /// The CDR.
+    pub position: CdrPosition,
+    /// What it says.
+    pub original: RatedCdr,
+    /// What is to be charged more than has been so far; below 0, what goes back. Never 0.
+    pub amount: Money,
+    /// How it is priced now; what was charged before is the original with earlier corrections.
+    pub rating: Rating,
+}
+
+/// What tells services apart whose usage adds up: those of one session, or of one request of an event.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+struct ServiceName {
+    session: SessionId,
+    subscriber: Option<SubscriberId>,
+    key: ServiceKey,
+    event: Option<u32>,
+}
+
+/// CDRs as they come, gathered service by service.
+#[derive(Debug, Default)]
+pub struct Charged {
+    /// By service, and how often its name has begun anew before.
+    services: HashMap<ServiceName, Vec<Vec<(CdrPosition, RatedCdr)>>>,
+    /// What earlier corrections changed, by the CDR that they correct.
+    corrected: HashMap<CdrPosition, Money>,
+    refunded: HashSet<CdrPosition>,
+}
+
+impl Charged {
+    /// Takes the next CDR, in the order of the stream.
+    pub fn add(&mut self, position: CdrPosition, cdr: RatedCdr) {
+        match (cdr.kind, cdr.corrects) {
+            (CdrKind::ReRate, Some(corrects)) => {
+                let sum = self.corrected.entry(corrects).or_default();
+                *sum = sum.saturating_add(cdr.amount);
+            }
+            (CdrKind::Refund, Some(corrects)) => {
+                self.refunded.insert(corrects);
+            }
+            (CdrKind::Usage, _) => {
+                let (Some(rating), CdrSource::Network { session, request, service, .. }) = (&cdr.rating, &cdr.source)
+                else {
+                    return;
+                };
+                let is_event = matches!(cdr.cause, Cause::Event | Cause::Record);
+                let name = ServiceName {
+                    session: session.clone(),
+                    subscriber: cdr.subscriber,
+                    key: service.clone(),
+                    event: is_event.then_some(*request),
+                };
+                let line = |rating: &Rating| (rating.tariff.version(), rating.place, rating.window, rating.rate);
+                let of_name = self.services.entry(name).or_default();
+                let goes_on = of_name.last().is_some_and(|cdrs| {
+                    let charged = cdrs.iter().fold(Money::ZERO, |sum, (_, cdr)| sum.saturating_add(cdr.amount));
+                    let ratings = cdrs.iter().filter_map(|(_, cdr)| cdr.rating.as_ref());
+                    // Nothing used before of a line that was used before: another session under this id.
+                    let anew = rating.used_before == 0
+                        && ratings.filter(|other| line(other) == line(rating)).any(|other| other.used > 0);
+                    charged == rating.charged_before && !anew
+                });
+                match of_name.last_mut().filter(|_| goes_on) {
+                    Some(cdrs) => cdrs.push((position, cdr)),
+                    None => of_name.push(vec![(position, cdr)]),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// What the CDRs that are `wanted` charged otherwise than it costs now, by position; and which of them could not be priced
+    /// again.
+    pub fn corrections(
+        &self,
+        tariffs: &Tariffs,
+        wanted: impl Fn(&RatedCdr) -> bool,
+    ) -> (Vec<Correction>, Vec<(CdrPosition, Unpriced)>) {
+        let (mut corrections, mut unpriced) = (Vec::new(), Vec::new());
+        for cdrs in self.services.values().flatten() {
+            let wanted = || cdrs.iter().filter(|(_, cdr)| wanted(cdr));
+            if wanted().next().is_none() {
+                continue;
+            }
+            let plain: Vec<RatedCdr> = cdrs.iter().map(|(_, cdr)| cdr.clone()).collect();
+            let repriced = match reproduced(&plain, tariffs).and_then(|()| reprice(&plain, tariffs)) {
+                Ok(repriced) => repriced,
+                Err(reason) => {
+                    unpriced.extend(wanted().map(|(position, _)| (*position, reason)));
+                    continue;
+                }
+            };
+            for ((position, original), Repriced { amount, rating }) in cdrs.iter().zip(repriced) {
+                let corrected = self.corrected.get(position).copied().unwrap_or_default();
+                let so_far = original.amount.saturating_add(corrected);
+                let amount = amount.saturating_sub(so_far);
+                if amount == Money::ZERO || !wanted().any(|(known, _)| known == position) {
+                    continue;
+                }
+                if self.refunded.contains(position) {
+                    unpriced.push((*position, Unpriced::Refunded));
+                    continue;
+                }
+                let (original, rating) = (original.clone(), Rating { charged_before: so_far, ..rating });
+                corrections.push(Correction { position: *position, original, amount, rating });
+            }
+        }
+        corrections.sort_unstable_by_key(|correction| correction.position);
+        unpriced.sort_unstable_by_key(|(position, _)| *position);
+        (corrections, unpriced)
+    }
+}
+
+/// Why usage cannot be priced again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unpriced {
+    /// The first CDRs of the service are missing: what it costs in all cannot be told.
+    Incomplete,
+    /// The versions that charged it do not lead to what it was charged when they are asked again: its CDRs do not say enough,
+    /// where two accounts or buckets of different times shared a pulse.
+    Unlike,
+    /// No version of the tariff is for its time, or none in the currency that was charged.
+    NoVersion,
+    /// No price is for it any more.
+    NoPrice,
+    /// The new price counts a cycle that the old one did not.
+    NewCycle,
+    /// It was given back, in part or in full.
+    Refunded,
+    /// An amount does not fit.
+    OutOfRange,
+}
+
+impl std::fmt::Display for Unpriced {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Incomplete => "its first CDRs are missing",
+            Self::Unlike => "its CDRs do not say enough to charge it again as it was",
+            Self::NoVersion => "no version of its tariff is for its time in its currency",
+            Self::NoPrice => "no price is for it any more",
+            Self::NewCycle => "its new price counts a cycle that the old one did not",
+            Self::Refunded => "it was refunded",
+            Self::OutOfRange => "its new amount does not fit",
+        })
+    }
+}
+
+/// What a CDR's usage costs now.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repriced {
+    /// In all.
+    pub amount: Money,
+    /// By which price; the first where windows or versions divide it now. Quantities and components are left out: they
+    /// are counted with the original.
+    pub rating: Rating,
+}
+
+/// Whether the versions that charged them say the same of these CDRs now: only then can it be told what others say.
+fn reproduced(cdrs: &[RatedCdr], tariffs: &Tariffs) -> Result<(), Unpriced> {
+    let mut then = Tariffs::default();
+    cdrs.iter().filter_map(|cdr| cdr.rating.as_ref()).for_each(|rating| then.insert(rating.tariff.clone()));
+    tariffs.periods().into_iter().for_each(|periods| then.insert_periods(periods.clone()));
+    let same = reprice(cdrs, &then)?.iter().zip(cdrs).all(|(repriced, cdr)| repriced.amount == cdr.amount);
+    if same { Ok(()) } else { Err(Unpriced::Unlike) }
+}
+
+/// Prices the usage CDRs of one service of one session or event again, in their order, all of them from the first. Returns
+/// as many results.
+///
+/// # Errors
+/// Why the service cannot be priced again.
+pub fn reprice(cdrs: &[RatedCdr], tariffs: &Tariffs) -> Result<Vec<Repriced>, Unpriced> {
+    let mut results = Vec::with_capacity(cdrs.len());
+    let (mut rated, mut charged) = (Rated::default(), Money::ZERO);
+    // Where the seconds so far end if they are laid end to end, and when they were reported.
+    let mut laid: Option<(Timestamp, Timestamp)> = None;
+    // Windows tell price lines apart where they did: others paid in them (R40).
+    let by_window = cdrs.iter().filter_map(|cdr| cdr.rating.as_ref()).any(|old| {
+        let price = old.tariff.prices().get(usize::from(old.place));
+        price.is_some_and(|price| price.line_window(old.window) != old.window)
+    });
+    let first = cdrs.first().and_then(|cdr| Some((cdr, cdr.rating.as_ref()?)));
+    let Some((first, first_rating)) = first else { return Ok(results) };
+    let version = tariffs.at(first_rating.tariff.name(), first.usage_start).ok_or(Unpriced::NoVersion)?;
+    if version.currency() != first.currency {
+        return Err(Unpriced::NoVersion);
+    }
+    for cdr in cdrs {
+        let (Some(old), CdrSource::Network { service, context, .. }) = (&cdr.rating, &cdr.source) else {
+            return Err(Unpriced::Incomplete);
+        };
+        if old.charged_before != charged {
+            return Err(Unpriced::Incomplete);
+        }
+        charged = charged.checked_add(cdr.amount).ok_or(Unpriced::OutOfRange)?;
+        let Some(measure) = old.measure else {
+            // The network rated it itself: no price is for it.
+            rated.charged = rated.charged.checked_add(cdr.amount).ok_or(Unpriced::OutOfRange)?;
+            rated.network_rated = rated.network_rated.checked_add(cdr.amount).ok_or(Unpriced::OutOfRange)?;
+            results.push(Repriced { amount: cdr.amount, rating: without_quantities(old.clone()) });
+            continue;
+        };
+        let unit = measure.unit();
+        let pricing = Pricing { book: Book::new(version, tariffs), context, key: service, by_window };
+        // Seconds go on from the first one used; after a pause, and after a switch that was told, they begin anew.
+        let at = match laid {
+            Some((end, reported)) if unit == Unit::Second && old.slice == 0 && reported == cdr.usage_start => end,
+            _ => cdr.usage_start,
+        };
+        let used = i64::try_from(old.used).map_err(|_| Unpriced::OutOfRange)?;
+        laid = Some((at.plus_seconds(used), cdr.usage_end));
+        let applied = pricing.at(at).ok_or(Unpriced::NoPrice)?;
+        if applied.price.measure != measure {
+            return Err(Unpriced::NoPrice);
+        }
+        let by_units = units_of(cdr, unit);
+        let reached = old.tier_from.saturating_sub(if unit == Unit::Second { by_units } else { 0 });
+        let old_price = old.tariff.prices().get(usize::from(old.place));
+        let counters = match (&applied.price.tier_scope, old_price.map(|price| &price.tier_scope)) {
+            (TierScope::Session, _) => Vec::new(),
+            (TierScope::Cycle(id), Some(TierScope::Cycle(_))) => vec![Counter {
+                id: id.clone(),
+                unit,
+                used: reached,
+                used_before: reached,
+                cycle_start: Timestamp::from_millis(i64::MIN),
+                cycle_end: Timestamp::NEVER,
+            }],
+            (TierScope::Cycle(_), _) => return Err(Unpriced::NewCycle),
+        };
+        let (mut account, mut counters) = (payer(cdr.currency, unit, by_units), Counters::new(counters));
+        let mut means = Means { account: &mut account, sponsor: None, counters: &mut counters };
+        let mut slices = Slices::new();
+        let done = rating::settle(&mut means, &pricing, &mut rated, old.used, at, applied, &mut slices);
+        done.map_err(|error| match error {
+            RatingError::NoPrice => Unpriced::NoPrice,
+            RatingError::OutOfRange => Unpriced::OutOfRange,
+        })?;
+        let amount = slices.iter().fold(Money::ZERO, |sum, slice| sum.saturating_add(slice.amount));
+        let rating = Rating {
+            tariff: applied.version.clone(),
+            price: applied.price.id.clone(),
+            place: applied.place,
+            window: applied.window,
+            rate: applied.rate,
+            ..old.clone()
+        };
+        results.push(Repriced { amount, rating: without_quantities(rating) });
+    }
+    Ok(results)
+}
+
+/// Units that buckets paid.
+fn units_of(cdr: &RatedCdr, unit: Unit) -> u64 {
+    let units = cdr.movements.iter().filter(|movement| movement.holding == Holding::Units(unit));
+    units.fold(0, |sum, movement| sum.saturating_add(movement.delta.unsigned_abs()))
+}
+
+fn without_quantities(rating: Rating) -> Rating {
+    Rating { used: 0, rated: 0, lines: Default::default(), beyond_grant: 0, slice: 0, ..rating }
+}
+
+/// Somebody who has just the units that were taken then, and all the money in the world.
+fn payer(currency: Currency, unit: Unit, units: u64) -> Account {
+    let bucket = Bucket {
+        id: BucketId::new("units"),
+        holding: Holding::Units(unit),
+        origin: Origin::Granted,
+        balance: i64::try_from(units).unwrap_or(i64::MAX),
+        reserved: 0,
+        priority: 0,
+        valid_from: Timestamp::from_millis(i64::MIN),
+        valid_to: Timestamp::NEVER,
+        scope: None,
+        terms: None,
+    };
+    Account {
+        id: AccountId::new(0),
+        group: GroupId::default(),
+        tenant: TenantId::default(),
+        currency,
+        state: AccountState::Active,
+        credit: Some(Credit { limit: Money::MAX, spent: Money::ZERO, reserved: Money::ZERO }),
+        debt: Money::ZERO,
+        buckets: if units == 0 { Vec::new() } else { vec![bucket] },
+        totals: Vec::new(),
+        contract: None,
+        cdrs: CdrTrail::default(),
+    }
+}
