@@ -1,11 +1,14 @@
 //! The engine alone: commands per second on one core, 200,000 accounts, no log and no sockets.
 //!
 //! Each session is an initial, three updates and a termination for the next subscriber in turn, 256 of them open at a
-//! time, one rating group each: the same mix as end to end.
+//! time, one rating group each: the same mix as end to end. Then how long single commands take while nothing is published, and
+//! while another thread publishes versions of 10,000 prices one after the other.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwap;
 use rating_engine::account::{Account, AccountState, Bucket, CdrTrail, Counters, Holding, Origin, Subscriber};
 use rating_engine::command::{Action, Command, Mutation, Profile, Requested, ServiceRequest, Used};
 use rating_engine::context::{Context, PacketContext};
@@ -25,6 +28,8 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const OPEN: u64 = 256;
 /// Commands made at once, before the clock runs.
 const BATCH: u64 = 1024;
+/// Between two publications: a core that publishes all the time is another question.
+const PUBLICATION_PAUSE: Duration = Duration::from_millis(100);
 
 fn setting(name: &str, usual: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
@@ -90,7 +95,9 @@ fn main() {
     }
     let host: Arc<str> = "smf.example.org".into();
     let realm: Arc<str> = "example.org".into();
-    let mut centre = Centre { shards, tariffs, cdrs: 0, position: CdrPosition::new(1), lsn: Lsn::default() };
+    let tariffs = Arc::new(ArcSwap::from_pointee(tariffs));
+    let mut centre =
+        Centre { shards, tariffs: tariffs.clone(), cdrs: 0, position: CdrPosition::new(1), lsn: Lsn::default() };
     let mut took = Duration::ZERO;
     let mut batch = Vec::with_capacity(usize::try_from(BATCH).unwrap_or(0));
     let mut number = 0;
@@ -109,12 +116,55 @@ fn main() {
     let per_second = u128::from(commands) * 1_000_000_000 / took.as_nanos().max(1);
     let cdrs = centre.cdrs;
     println!("engine alone: {commands} commands, {cdrs} CDRs in {took:?}: {per_second} commands/s on one core");
+    let timed = commands / 4;
+    let mut single = |from: u64| {
+        let mut took: Vec<u32> = Vec::with_capacity(usize::try_from(timed).unwrap_or(0));
+        for number in from..from + timed {
+            let (group, command) = command(number, accounts, now, &host, &realm);
+            let began = Instant::now();
+            centre.run(group, command);
+            took.push(u32::try_from(began.elapsed().as_nanos()).unwrap_or(u32::MAX));
+            if number % (64 * BATCH) == 0 {
+                centre.checkpoint();
+            }
+        }
+        took.sort_unstable();
+        let at = |share: usize| took.get(took.len().saturating_sub(took.len() / share + 1)).copied().unwrap_or(0);
+        format!("p50 {} ns, p99 {} ns, p99.9 {} ns", at(2), at(100), at(1000))
+    };
+    println!("a command while nothing is published: {}", single(commands));
+    let (stop, published) = (AtomicBool::new(false), AtomicU32::new(0));
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !stop.load(Ordering::Relaxed) {
+                let mut next = (**tariffs.load()).clone();
+                let version = published.fetch_add(1, Ordering::Relaxed) + 1;
+                many_prices(version).publish().into_iter().for_each(|version| next.insert(version));
+                tariffs.store(Arc::new(next));
+                std::thread::sleep(PUBLICATION_PAUSE);
+            }
+        });
+        let said = single(commands + timed);
+        stop.store(true, Ordering::Relaxed);
+        let published = published.load(Ordering::Relaxed);
+        println!("a command while 10,000 prices are published, {published} times: {said}");
+    });
+}
+
+/// A version of another tariff.
+fn many_prices(version: u32) -> TariffDraft {
+    let prices = (0..10_000).map(|number| {
+        let filter = Filter { rating_group: Some(RatingGroup::new(number)), ..Filter::default() };
+        Price::flat(PriceId::new(&number.to_string()), filter, Measure::TotalOctets, Rate::ZERO)
+    });
+    let name = TariffName::new("many");
+    TariffDraft::new(name, version, Currency::EUR, Rounding::MICRO, prices.collect(), [0; 32])
 }
 
 /// The shards, and the places that an open batch of the log would give out.
 struct Centre {
     shards: Shards,
-    tariffs: Tariffs,
+    tariffs: Arc<ArcSwap<Tariffs>>,
     cdrs: u64,
     position: CdrPosition,
     lsn: Lsn,
@@ -124,8 +174,9 @@ impl Centre {
     #[inline(never)]
     fn run(&mut self, group: GroupId, command: Command) {
         let Self { shards, tariffs, cdrs, position, lsn } = self;
+        let tariffs = tariffs.load();
         shards.with(group, |shard| {
-            let mut effects = shard.apply(tariffs, command);
+            let mut effects = shard.apply(&tariffs, command);
             shard.place_cdrs(&mut effects.cdrs, *position);
             for _ in &effects.cdrs {
                 *position = position.next();
