@@ -50,7 +50,7 @@ fn the_documented_examples_are_imported_shown_and_charged_by_a_clock_that_never_
     let mut server = Server::new(1, &["--clock", "manual"]);
     let imported = import_examples(&server);
     assert!(
-        imported.starts_with("imported 1 tariffs, 0 offers, 2 accounts (0 were there), 2 subscribers"),
+        imported.starts_with("imported 1 tariffs, 0 offers, 4 accounts (0 were there), 3 subscribers"),
         "{imported}"
     );
 
@@ -83,7 +83,7 @@ fn the_documented_examples_are_imported_shown_and_charged_by_a_clock_that_never_
     assert!(kept.contains("\"balance\": \"15.00\""), "{kept}");
     server.ask_to_stop();
     server.stopped();
-    assert_eq!(server.audit()["accounts"], 15);
+    assert_eq!(server.audit()["accounts"], 17);
 }
 
 /// Handed in while the process is killed and again afterwards, every record is charged once, each at the price of its time.
@@ -92,6 +92,8 @@ fn usage_records_are_charged_once_also_over_a_crash() {
     let mut server = Server::new(1, &["--clock", "manual"]);
     import_examples(&server);
     server.restart();
+    let checked = ask(&server, &["usage", "charge", "--dry-run", example("usage-records.jsonl").to_str().unwrap()]);
+    assert_eq!(checked.trim(), "good: 3 usage records");
     let began = ask(&server, &["clock", "get"]);
     let began = began.split_whitespace().next().unwrap();
     ask(&server, &["clock", "advance", "3600"]);
