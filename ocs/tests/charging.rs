@@ -30,9 +30,10 @@ use ocs_proto::charging::v1 as common;
 use ocs_proto::operator::v1 as wire;
 use parking_lot::{Mutex, MutexGuard};
 use rating_engine::account::{Flow, Total};
-use rating_engine::command::{Action, Command, Outcome, Profile, Refusal, Requested, ServiceRequest};
+use rating_engine::command::{Action, Command, Outcome, Profile, Refusal, Requested, ServiceRequest, Used};
 use rating_engine::context::Context;
 use rating_engine::ids::{AccountId, GroupId, Identifier, SessionId, SubscriberId, TenantId};
+use rating_engine::money::Money;
 use rating_engine::shard::Image;
 use rating_engine::tariff::Service;
 use rating_engine::time::Timestamp;
@@ -532,6 +533,52 @@ fn only_a_client_that_has_sessions_of_an_older_life_loses_any() {
     assert!(!is_open(charging, 1, "a;1") && !is_open(charging, 1, "b;1"));
     assert!(is_open(charging, 1, "a;2"));
     running.shutdown();
+}
+
+/// A call in business hours is held and charged on the employer's account, also over a restart in its middle: 2 minutes at
+/// 0.05. The audit adds up in between and in the end; what was held goes back.
+#[test]
+fn an_employers_account_is_held_and_charged_over_a_restart() {
+    let machine = Machine::new();
+    let mut filling = Filling::over(&machine.config, machine.load(), Arc::new(Clock::manual(BEGIN))).unwrap();
+    filling.demo_holders().unwrap();
+    filling.finish();
+    let (own, employers) = (demo::HOLDERS_FROM + 8, demo::HOLDERS_FROM + 15);
+    let call = |number, action| {
+        let mut command = command("pcscf;1", own, number, action);
+        command.context.service = Service::Voice;
+        // A Friday at nine in the morning, in Berlin.
+        command.now = BEGIN.plus_seconds(120 * i64::from(number));
+        command.event_time = Some(command.now);
+        command
+    };
+    let seconds = |seconds| Units { seconds: Some(seconds), ..Units::default() };
+    let asks = |used: &[u64]| {
+        let used = used.iter().map(|used| Used { units: seconds(*used), ..Used::default() }).collect();
+        vec![ServiceRequest { requested: Requested::Units(seconds(600)), used, ..ServiceRequest::default() }]
+    };
+    let credit = |running: &Running| {
+        let account = |shard: &mut rating_engine::shard::Shard| shard.account(AccountId::new(employers)).cloned();
+        running.charging.shards.with(GroupId::new(own), account).unwrap().credit.unwrap()
+    };
+    let running = machine.run();
+    assert!(is_answered(&running.charging.charge(call(0, Action::Start(asks(&[]))))));
+    assert_eq!(credit(&running).reserved, Money::from_micros(500_000), "ten minutes at 0.05");
+    running.shutdown();
+    assert!(audit::audit(&machine.load(), |_| ()).unwrap().is_clean());
+    let running = machine.run();
+    assert_eq!(credit(&running).reserved, Money::from_micros(500_000), "after the restart");
+    assert!(is_answered(&running.charging.charge(call(1, Action::Update(asks(&[120]))))));
+    assert_eq!(credit(&running).spent, Money::from_micros(100_000));
+    running.shutdown();
+    let report = audit::audit(&machine.load(), |_| ()).unwrap();
+    assert!(report.is_clean(), "{:?}", report.findings);
+    assert_eq!(report.reserved_micros, 500_000);
+    let running = machine.run();
+    assert!(is_answered(&running.charging.charge(call(2, Action::Stop(vec![])))));
+    assert_eq!((credit(&running).reserved, credit(&running).spent), (Money::ZERO, Money::from_micros(100_000)));
+    running.shutdown();
+    assert!(audit::audit(&machine.load(), |_| ()).unwrap().is_clean());
 }
 
 #[test]

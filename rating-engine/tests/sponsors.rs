@@ -181,6 +181,7 @@ fn a_suspended_sponsor_pays_for_nothing_new() {
         2027-01-08T12:00:00Z A/1 initial #0  1 want 1ev -> granted 1ev
         2027-01-08T12:00:01Z suspend B
         2027-01-08T12:00:02Z A/1 update #1  1 used 1ev want 1ev -> denied service
+        2027-01-08T12:00:03Z A/2 check #0   1 want 1ev -> settled short
         2027-01-08T12:00:03Z A/2 debit #0   1 want 1ev -> refused ServiceDenied
         cdrs B 0.10
         2027-01-08T17:00:00Z A/3 debit #0   1 want 1ev -> granted 1ev cost 0.10

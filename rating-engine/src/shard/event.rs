@@ -269,7 +269,8 @@ impl Shard {
                     let mut rated = Rated::default();
                     let mut slices = Slices::new();
                     let done = rating::settle(&mut means, &pricing, &mut rated, quantity, when, applied, &mut slices);
-                    enough &= free.covers(&slices);
+                    let barred = denial_of(means.of(Who::Sponsor).state).is_some();
+                    enough &= free.covers(&slices) && !(barred && slices.iter().any(|it| it.who == Who::Sponsor));
                     done.ok().map(|()| rated.charged)
                 }
                 Err(_) => None,
