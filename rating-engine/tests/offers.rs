@@ -455,6 +455,25 @@ fn a_members_cap_begins_anew_with_the_next_cycle() {
 
 // --- Pools: R42 ---
 
+/// Each would charge what is used with the other.
+#[test]
+fn two_pools_of_one_counter_are_not_sold() {
+    check(
+        "
+        price any  free  pooled iot
+        offer pool fee 1.00 each period P1M pool iot 5MiB 0.50/MiB
+        offer more fee 1.00 each period P1M pool iot 50MiB 0.50/MiB
+        offer other fee 1.00 each period P1M pool meters 50MiB 0.50/MiB
+        account A  balance 10.00
+        0s buy A pool
+        1s buy A more -> refused Invalid
+        2s buy A other
+        A holds pool 0 active, other 0 active
+        A main 8.00
+    ",
+    );
+}
+
 /// Three cards at 1.20 and 5 MiB each; together they use 17 MiB and an octet more: three started MiB of 0.50 at the end.
 #[test]
 fn a_pool_is_charged_when_its_cycle_ends() {

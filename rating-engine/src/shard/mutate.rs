@@ -173,6 +173,9 @@ impl Shard {
         if offer.tariff().is_some() && account.holds(offer.name(), subscriber, now) {
             return Err(Refusal::Invalid("the subscriber holds this offer already"));
         }
+        if offer.pool().is_some_and(|pool| offers::has_pool(account, tariffs, &pool.counter)) {
+            return Err(Refusal::Invalid("the account holds another offer with a pool of the same counter"));
+        }
         let cdr_number = account.cdrs.count.saturating_add(1);
         let source = CdrSource::Operator { key: request.key.clone(), reason: request.reason };
         let members = || offers::members(subscribers, id);

@@ -14,7 +14,7 @@ use crate::account::{
 };
 use crate::cdr::{Cause, CdrKind, CdrSource, Movements, OfferCycle, RatedCdr};
 use crate::command::{Command, Effects, Mutation, Refusal, Write};
-use crate::ids::{AccountId, BucketId, OfferName, SubscriberId};
+use crate::ids::{AccountId, BucketId, CounterId, OfferName, SubscriberId};
 use crate::money::Money;
 use crate::offer::{Allowance, OfferVersion};
 use crate::period::Cycle;
@@ -60,6 +60,13 @@ pub(super) struct Occasion<'a> {
 pub(super) fn members(subscribers: &Table<Slot<Subscriber>>, account: AccountId) -> u64 {
     let of_account = subscribers.values().filter(|slot| slot.value.account == account);
     u64::try_from(of_account.count()).unwrap_or(u64::MAX)
+}
+
+/// Whether an offer that the account holds has a pool of this counter: each would charge what is used with the other.
+pub(super) fn has_pool(account: &Account, tariffs: &Tariffs, counter: &CounterId) -> bool {
+    let held = account.contract.iter().flat_map(|contract| &contract.subscriptions);
+    let held = held.filter_map(|held| tariffs.offer(&held.offer, Some(held.version)));
+    held.filter_map(|offer| offer.pool()).any(|pool| pool.counter == *counter)
 }
 
 impl<'a> Occasion<'a> {
