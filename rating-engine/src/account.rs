@@ -867,9 +867,24 @@ impl Account {
         Some(movements)
     }
 
-    /// Undoes `movements` of a charge (each `delta` is what goes back, positive) (R29). `None`, and nothing changed,
-    /// when a bucket is gone or a balance would not fit.
+    /// Undoes `movements` of a charge (each `delta` is what goes back, positive) (R29). What was owed and has been paid since
+    /// goes to where money is kept longest. `None`, and nothing changed, when a bucket is gone or a balance would not fit.
     pub fn give_back(&mut self, parts: &[(Payer, Holding, i64)]) -> Option<Movements> {
+        let mut owed = self.debt.micros().max(0);
+        let mut settled: Vec<(Payer, Holding, i64)> = Vec::with_capacity(parts.len());
+        for (payer, holding, amount) in parts {
+            let paid_since = if *payer == Payer::Debt { amount.saturating_sub(owed).max(0) } else { 0 };
+            if *payer == Payer::Debt {
+                owed -= amount - paid_since;
+            }
+            if *amount > paid_since {
+                settled.push((payer.clone(), *holding, amount - paid_since));
+            }
+            if paid_since > 0 {
+                settled.push((self.keeper()?, *holding, paid_since));
+            }
+        }
+        let parts = &settled[..];
         for (payer, _, amount) in parts {
             match payer {
                 Payer::Bucket(id) => self.bucket(id)?.balance.checked_add(*amount).map(|_| ())?,
@@ -905,6 +920,13 @@ impl Account {
             count(&mut self.totals, *holding, Flow::Refund, *amount);
         }
         Some(movements)
+    }
+
+    /// Where money is kept longest: the money bucket that ends last, else the credit line.
+    fn keeper(&self) -> Option<Payer> {
+        let money = self.buckets.iter().filter(|bucket| bucket.holding == Holding::Money);
+        let last = money.max_by_key(|bucket| bucket.valid_to).map(|bucket| Payer::Bucket(bucket.id.clone()));
+        last.or_else(|| self.credit.map(|_| Payer::Credit))
     }
 
     /// Pays `amount` in: debt first, then what money buckets are below zero, the rest to `bucket`, which is added when it

@@ -177,6 +177,23 @@ fn money_goes_back_to_who_paid() {
     );
 }
 
+/// What was owed goes first, what has been paid of it since comes back as money.
+#[test]
+fn what_is_owed_is_less() {
+    check(
+        "
+        price any  0.10/ev
+        account A
+        0s A/1 record #0  1 used 3ev -> settled cost 0.30
+        1s topup A main 0.25
+        price any  0.02/ev
+        9s correct -> A -0.24
+        A debt 0.00
+        A main 0.19
+    ",
+    );
+}
+
 /// In a closed period it is a credit note in the oldest open one, that names its period; in an open one an adjustment in its own.
 #[test]
 fn a_closed_period_gets_a_note_and_an_open_one_an_adjustment() {

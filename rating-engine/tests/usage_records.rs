@@ -201,6 +201,26 @@ fn a_record_can_be_refunded() {
     );
 }
 
+/// 0.30 were owed and have been paid by a top-up since: given back, they are in its bucket and nobody owes less than nothing.
+#[test]
+fn what_was_owed_and_paid_comes_back_as_money() {
+    check(
+        "
+        clock 2027-01-08T12:00:00Z
+        price any  0.10/ev
+        account A
+        0s A/1 record #0  1 used 3ev -> settled cost 0.30
+        A debt 0.30
+        1s topup A main 0.20
+        A debt 0.10
+        2s A/2 refund A/1 #0 -> granted 0.30EUR cost 0.30
+        A debt 0.00
+        A main 0.20
+        3s A/s initial #0  1 want 5ev -> granted 2ev final
+    ",
+    );
+}
+
 /// Usage of a period that is closed is booked in the oldest open one and says so; of an open one in its own (R31).
 #[test]
 fn late_records_are_booked_in_an_open_period() {

@@ -245,6 +245,9 @@ impl World {
             if let Err((holding, expected, there)) = account.proof() {
                 return Err(format!("account {}: {holding:?} should be {expected} but is {there}", account.id));
             }
+            if account.debt < Money::ZERO {
+                return Err(format!("account {} is owed {}", account.id, account.debt));
+            }
             self.audit_reserved(account)?;
             self.audit_cdrs(account)?;
         }
