@@ -1,6 +1,6 @@
 //! The catalogue: tariff, offer and accounting documents, YAML or JSON, as checked values.
 //!
-//! Amounts and quantities are strings or integers with human units (`"0.02 / MiB"`, `10 GiB`, `60/1`, `P1M`), never floats.
+//! Amounts and quantities are texts with human units (`"0.02 / MiB"`, `10 GiB`, `60/1`, `P1M`), never floats.
 //! Parsing yields a version or every problem, each with its path and a hint.
 
 mod canonical;
@@ -15,6 +15,8 @@ use rating_engine::offer::OfferVersion;
 use rating_engine::periods::Periods;
 use rating_engine::tariff::{FinanceCodes, Problem, TariffVersion};
 use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 
@@ -166,8 +168,9 @@ fn read<T: for<'a> Deserialize<'a>>(text: &str, form: Form) -> Result<T, Catalog
     })
 }
 
-/// The JSON Schema of catalogue documents: what editors complete and check by. What a reference names, and whether a text is a
-/// rate, only [`parse`] knows.
+/// The JSON Schema of catalogue documents: what editors complete and check by. It refuses nothing that [`parse`] takes, but a number
+/// or a truth that is quoted or in a spelling of YAML 1.1; what a reference names, and whether a rate's unit is that of its price, only
+/// [`parse`] knows.
 pub fn schema() -> serde_json::Value {
     #[derive(JsonSchema)]
     #[schemars(untagged, rename = "Catalogue document")]
@@ -177,7 +180,14 @@ pub fn schema() -> serde_json::Value {
         Offer(offer::Document),
         Accounting(periods::Document),
     }
-    schemars::schema_for!(Any).to_value()
+    // Or numbers would be valid that we cannot hold: the generator limits only what is smaller.
+    let limits = |schema: &mut schemars::Schema| {
+        if schema.get("format").is_some_and(|format| format == "uint32") {
+            schema.insert("maximum".to_owned(), u32::MAX.into());
+        }
+    };
+    let settings = SchemaSettings::default().with_transform(RecursiveTransform(limits));
+    settings.into_generator().into_root_schema_for::<Any>().to_value()
 }
 
 /// Codes for finance, as a document has them.

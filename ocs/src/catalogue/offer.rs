@@ -14,7 +14,7 @@ use rating_engine::units::Unit;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-use super::text::{parse_quantity, parse_rate};
+use super::text::{parse_quantity, parse_rate, pattern};
 use super::{CatalogueError, Check, Form, RawFinance, canonical, check_name};
 
 /// A version of an offer.
@@ -23,18 +23,23 @@ use super::{CatalogueError, Check, Form, RawFinance, canonical, check_name};
 #[schemars(rename = "Offer")]
 pub(super) struct Document {
     /// The offer's name: letters, digits, '-', '_', '.'.
+    #[schemars(regex(pattern = pattern::NAME))]
     offer: String,
     /// The version's number; a version never changes.
     version: u32,
     /// ISO 4217 letters: of the accounts that may hold it.
+    #[schemars(regex(pattern = pattern::CURRENCY))]
     currency: String,
     /// IANA name of the zone whose wall clock counts; left out: UTC.
     time_zone: Option<String>,
     /// The tariff that its holder is charged by.
+    #[schemars(regex(pattern = pattern::NAME))]
     tariff: Option<String>,
     /// Once, at the purchase.
+    #[schemars(regex(pattern = pattern::MONEY))]
     setup_fee: Option<String>,
     /// At the purchase and at every renewal, in advance.
+    #[schemars(regex(pattern = pattern::MONEY))]
     fee: Option<String>,
     /// Whether the fee is for each subscriber of the account.
     #[serde(default)]
@@ -42,6 +47,7 @@ pub(super) struct Document {
     /// What the account's subscribers use together.
     pool: Option<RawPool>,
     /// How long a cycle is: P1M, P28D, PT24H; left out: it never ends.
+    #[schemars(regex(pattern = pattern::PERIOD))]
     period: Option<String>,
     /// Whether another cycle follows; left out: yes, where there is a period.
     renews: Option<bool>,
@@ -57,12 +63,16 @@ pub(super) struct Document {
 #[schemars(rename = "Allowance")]
 struct RawAllowance {
     id: String,
+    #[schemars(regex(pattern = pattern::HOLDING))]
     unit: String,
+    #[schemars(regex(pattern = pattern::HELD))]
     amount: String,
+    #[schemars(regex(pattern = pattern::PERIOD))]
     validity: Option<String>,
     #[serde(default = "usual_priority")]
     priority: u16,
     #[serde(default)]
+    #[schemars(inner(regex(pattern = pattern::SERVICE)))]
     services: Vec<String>,
     #[serde(default)]
     rating_groups: Vec<u32>,
@@ -70,8 +80,10 @@ struct RawAllowance {
     service_ids: Vec<u32>,
     #[serde(default)]
     granted: bool,
+    #[schemars(regex(pattern = pattern::MONEY))]
     stand_alone: Option<String>,
     rollover: Option<RawRollover>,
+    #[schemars(regex(pattern = pattern::HELD))]
     member_cap: Option<String>,
 }
 
@@ -80,8 +92,11 @@ struct RawAllowance {
 #[schemars(rename = "Pool")]
 struct RawPool {
     counter: String,
+    #[schemars(extend("enum" = ["second", "octet", "event"]))]
     unit: String,
+    #[schemars(regex(pattern = pattern::QUANTITY))]
     allowance: String,
+    #[schemars(regex(pattern = pattern::RATE))]
     overage: String,
 }
 
@@ -89,6 +104,7 @@ struct RawPool {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Rollover")]
 struct RawRollover {
+    #[schemars(regex(pattern = pattern::HELD))]
     cap: String,
     cycles: Option<u8>,
 }

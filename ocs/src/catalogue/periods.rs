@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
 
-use super::text::parse_instant;
+use super::text::{parse_instant, pattern};
 use super::{CatalogueError, Check, Form, check_name};
 
 /// Accounting periods, and which of them are closed. The highest version counts.
@@ -19,6 +19,7 @@ use super::{CatalogueError, Check, Form, check_name};
 #[schemars(rename = "Accounting")]
 pub(super) struct Document {
     /// A name: letters, digits, '-', '_', '.'.
+    #[schemars(regex(pattern = pattern::NAME))]
     accounting: String,
     /// The version's number; closing a period is to say a higher one.
     version: u32,
@@ -27,6 +28,7 @@ pub(super) struct Document {
     /// First instant of the first period: 2027-01-01.
     from: String,
     /// How long each is: P1M.
+    #[schemars(regex(pattern = pattern::PERIOD))]
     period: String,
     /// First instant of the oldest period that is open; left out: all are.
     closed_until: Option<String>,

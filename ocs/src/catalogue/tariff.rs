@@ -22,7 +22,7 @@ use serde::Deserialize;
 use super::canonical::{self, Named};
 use super::text::{
     parse_days, parse_holiday, parse_instant, parse_pulse, parse_quantity, parse_rat, parse_rate, parse_ratio,
-    parse_slice, parse_time, parse_weekday,
+    parse_slice, parse_time, parse_weekday, pattern,
 };
 use super::{CatalogueError, Check, Form, RawFinance};
 
@@ -32,6 +32,7 @@ use super::{CatalogueError, Check, Form, RawFinance};
 #[schemars(rename = "Tariff")]
 pub(super) struct Document {
     /// The tariff's name: letters, digits, '-', '_', '.'.
+    #[schemars(regex(pattern = pattern::NAME))]
     tariff: String,
     /// The version's number; a version never changes.
     version: u32,
@@ -40,8 +41,10 @@ pub(super) struct Document {
     /// IANA name of the zone whose wall clock counts; left out: UTC.
     time_zone: Option<String>,
     /// What happens to open sessions when a later version comes into force: split or session_start.
+    #[schemars(extend("enum" = ["split", "session_start", null]))]
     policy: Option<String>,
     /// ISO 4217 letters.
+    #[schemars(regex(pattern = pattern::CURRENCY))]
     currency: String,
     /// Decimals 0 to 6, mode half_up, half_even, up or down, scope line, event or bill.
     #[serde(default)]
@@ -65,6 +68,7 @@ pub(super) struct Document {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Exchange")]
 struct RawExchange {
+    #[schemars(regex(pattern = pattern::CURRENCY))]
     from: String,
     decimals: Option<u8>,
     rates: BTreeMap<String, String>,
@@ -105,7 +109,9 @@ struct RawSpan {
 #[schemars(rename = "Rounding")]
 struct RawRounding {
     decimals: u8,
+    #[schemars(extend("enum" = ["half_up", "half_even", "up", "down"]))]
     mode: String,
+    #[schemars(extend("enum" = ["line", "event", "bill"]))]
     scope: String,
 }
 
@@ -122,6 +128,7 @@ struct RawPrice {
     /// Unique in the version.
     id: String,
     /// data, voice, sms, mms or other-N.
+    #[schemars(regex(pattern = pattern::SERVICE))]
     service: Option<String>,
     rating_group: Option<u32>,
     service_id: Option<u32>,
@@ -135,31 +142,40 @@ struct RawPrice {
     apn: Vec<String>,
     #[serde(default)]
     slice: Vec<String>,
+    #[schemars(extend("enum" = ["outgoing", "incoming", null]))]
     direction: Option<String>,
     window: Option<String>,
     /// seconds, total_octets, uplink_octets, downlink_octets or events.
+    #[schemars(extend("enum" = ["seconds", "total_octets", "uplink_octets", "downlink_octets", "events"]))]
     measure: String,
     /// So much for so many units: 0.09 / min, 0.02 / MiB, 0.09.
+    #[schemars(regex(pattern = pattern::RATE))]
     rate: Option<String>,
     tiers: Option<Vec<RawTier>>,
     /// session, or cycle: tiers go on over all sessions of a cycle.
+    #[schemars(extend("enum" = ["session", "cycle", null]))]
     tier_scope: Option<String>,
     /// The subscriber's counter that tiers of a cycle look at; left out: the price's id.
     counter: Option<String>,
     /// 60/1 (first/next), or one length: 100 KiB.
+    #[schemars(regex(pattern = pattern::PULSE))]
     pulse: Option<String>,
+    #[schemars(regex(pattern = pattern::MONEY))]
     connect_fee: Option<String>,
     #[serde(default)]
     windows: BTreeMap<String, RawWindowed>,
     #[serde(default)]
     connect_fee_when_bundled: bool,
+    #[schemars(regex(pattern = pattern::MONEY))]
     min_charge: Option<String>,
+    #[schemars(regex(pattern = pattern::MONEY))]
     max_charge: Option<String>,
     #[serde(default)]
     zero_rated: bool,
     /// The account's counter of what its subscribers use together.
     pool: Option<String>,
     /// An offer that is bought at first use.
+    #[schemars(regex(pattern = pattern::NAME))]
     buys: Option<String>,
     /// The exchange whose currency its amounts are in.
     exchange: Option<String>,
@@ -173,8 +189,10 @@ struct RawPrice {
 #[serde(deny_unknown_fields, default)]
 #[schemars(rename = "Windowed")]
 struct RawWindowed {
+    #[schemars(regex(pattern = pattern::RATE))]
     rate: Option<String>,
     tiers: Option<Vec<RawTier>>,
+    #[schemars(regex(pattern = pattern::MONEY))]
     connect_fee: Option<String>,
 }
 
@@ -182,7 +200,9 @@ struct RawWindowed {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Tier")]
 struct RawTier {
+    #[schemars(regex(pattern = pattern::QUANTITY))]
     up_to: Option<String>,
+    #[schemars(regex(pattern = pattern::RATE))]
     rate: String,
 }
 
@@ -190,9 +210,13 @@ struct RawTier {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Grant")]
 struct RawGrant {
+    #[schemars(regex(pattern = pattern::QUANTITY))]
     default: Option<String>,
+    #[schemars(regex(pattern = pattern::QUANTITY))]
     floor: Option<String>,
+    #[schemars(regex(pattern = pattern::QUANTITY))]
     cap: Option<String>,
+    #[schemars(regex(pattern = pattern::QUANTITY))]
     validity: Option<String>,
     threshold: Option<String>,
 }

@@ -9,6 +9,34 @@ use rating_engine::tariff::Pulse;
 use rating_engine::time::Timestamp;
 use rating_engine::units::Unit;
 
+/// A quantity, as a regular expression.
+macro_rules! quantity {
+    () => {
+        r"\s*([0-9]+|[0-9]*\s*(B|[KMGT]iB|[kKMGT]B|s|sec|min|h|d|events?|sms|messages?))\s*"
+    };
+}
+
+/// An amount of money, as a regular expression.
+macro_rules! amount {
+    () => {
+        r"[+-]?(\.?[0-9_]+|[0-9_]+\.[0-9_]*)"
+    };
+}
+
+/// What texts look like, for the JSON Schema: never narrower than their readers, which also know what stands elsewhere.
+pub(super) mod pattern {
+    pub(crate) const NAME: &str = "^[A-Za-z0-9._-]{1,64}$";
+    pub(crate) const CURRENCY: &str = "^[A-Z]{3}$";
+    pub(crate) const SERVICE: &str = r"^(data|voice|sms|mms|other-\+?[0-9]+)$";
+    pub(crate) const HOLDING: &str = "^(second|octet|event|[A-Z]{3})$";
+    pub(crate) const PERIOD: &str = "^P(([0-9]+Y)?([0-9]+M)?([0-9]+W)?([0-9]+D)?|T[0-9]+H)$";
+    pub(crate) const MONEY: &str = concat!("^", amount!(), "$");
+    pub(crate) const QUANTITY: &str = concat!("^", quantity!(), "$");
+    pub(crate) const HELD: &str = concat!("^(", amount!(), "|", quantity!(), ")$");
+    pub(crate) const PULSE: &str = concat!("^", quantity!(), "(/", quantity!(), ")?$");
+    pub(crate) const RATE: &str = concat!(r"^\s*[0-9]+(\.[0-9]{0,12})?\s*(/", quantity!(), ")?$");
+}
+
 /// Reads an instant: `2027-01-01T00:00:00Z`, or without an offset as the wall clock of `zone` shows it, a date as its
 /// midnight.
 pub(crate) fn parse_instant(text: &str, zone: &Zone) -> Result<Timestamp, String> {
