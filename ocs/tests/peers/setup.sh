@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the peer tests need and this machine lacks: tshark, freeDiameter, openssl, strace and python3-venv with apt (as
-# root only), python-diameter and jsonschema into target/peers-venv with pip. Says what is missing and goes on: a test that needs it skips
-# itself. What is there in the end stands in target/peers-installed, a name a line. PEERS_NO_INSTALL=1 only looks.
+# root only), python-diameter, jsonschema and PyYAML into target/peers-venv with pip. Says what is missing and goes on: a test that
+# needs it skips itself. What is there in the end stands in target/peers-installed, a name a line. PEERS_NO_INSTALL=1 only looks.
 root="$(cd "$(dirname "$0")/../../.." && pwd)"
 venv="$root/target/peers-venv"
 have() { command -v "$1" >/dev/null 2>&1; }
@@ -21,7 +21,7 @@ if [ -n "$missing" ] && [ -z "$PEERS_NO_INSTALL" ] && have apt-get && [ "$(id -u
 elif [ -n "$missing" ]; then
     echo "setup.sh: not installed:$missing" >&2
 fi
-for package in 'diameter python-diameter>=0.8,<1' 'jsonschema jsonschema>=4,<5'; do
+for package in 'diameter python-diameter>=0.8,<1' 'jsonschema jsonschema>=4,<5' 'yaml PyYAML>=6,<7'; do
     module="${package%% *}" package="${package#* }"
     "$venv/bin/python" -c "import $module" 2>/dev/null && continue
     if [ -n "$PEERS_NO_INSTALL" ]; then
@@ -40,6 +40,7 @@ mkdir -p "$root/target"
     have strace && echo strace
     "$venv/bin/python" -c 'import diameter' 2>/dev/null && echo python-diameter
     "$venv/bin/python" -c 'import jsonschema' 2>/dev/null && echo jsonschema
+    "$venv/bin/python" -c 'import yaml' 2>/dev/null && echo PyYAML
     true
 } >"$root/target/peers-installed.$$" && mv "$root/target/peers-installed.$$" "$root/target/peers-installed"
 exit 0
