@@ -21,8 +21,9 @@ use rating_engine::cdr::{
     Cause, CdrKind, CdrSource, Component, Movement, OfferCycle, Payer, PriceLine, RatedCdr, Rating,
 };
 use rating_engine::command::{
-    Action, Answered, Command, Denial, Effects, EntityKey, Grant, Mutation, MutationOutcome, Outcome, Profile, Refusal,
-    RequestKind, Requested, ServiceOutcome, ServiceRequest, ServiceResult, SessionChange, TariffPart, Used,
+    Action, Answered, Change, Command, Denial, Effects, EntityKey, Grant, Mutation, MutationOutcome, Outcome, Profile,
+    Refusal, Request, RequestKind, Requested, ServiceOutcome, ServiceRequest, ServiceResult, SessionChange, TariffPart,
+    Used,
 };
 use rating_engine::context::{Context, ImsContext, PacketContext, Plmn, Slice, SmsContext};
 use rating_engine::ids::{
@@ -45,6 +46,19 @@ use rating_engine::tariffs::LineKey;
 use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, MoneyUnits, Unit, Units};
+
+const FLOWS: [Flow; 10] = [
+    Flow::Opening,
+    Flow::TopUp,
+    Flow::Grant,
+    Flow::Refund,
+    Flow::Debit,
+    Flow::Expiry,
+    Flow::AdjustmentIn,
+    Flow::AdjustmentOut,
+    Flow::TransferIn,
+    Flow::TransferOut,
+];
 
 /// Random values from a seed that proptest prints: every variant of every enum comes up.
 struct Dice(u64);
@@ -231,11 +245,7 @@ impl Dice {
                     })
                 }),
             }),
-            totals: self.list(|d| Total {
-                holding: d.holding(),
-                flow: d.pick(&[Flow::Opening, Flow::TopUp, Flow::Grant, Flow::Refund, Flow::Debit, Flow::Expiry]),
-                amount: d.i64(),
-            }),
+            totals: self.list(|d| Total { holding: d.holding(), flow: d.pick(&FLOWS), amount: d.i64() }),
             contract: self.option(|d| Box::new(d.contract())),
             cdrs: CdrTrail { count: self.u64(), last: CdrPosition::new(self.u64()) },
         }
@@ -536,7 +546,15 @@ impl Dice {
 
     fn cdr(&mut self) -> RatedCdr {
         RatedCdr {
-            kind: self.pick(&[CdrKind::Usage, CdrKind::TopUp, CdrKind::Refund, CdrKind::Suspense, CdrKind::Lapse]),
+            kind: self.pick(&[
+                CdrKind::Usage,
+                CdrKind::TopUp,
+                CdrKind::Refund,
+                CdrKind::Suspense,
+                CdrKind::Lapse,
+                CdrKind::Adjustment,
+                CdrKind::Transfer,
+            ]),
             corrects: self.option(|d| CdrPosition::new(d.u64())),
             account: AccountId::new(self.u64()),
             number: self.u64(),
@@ -987,7 +1005,7 @@ impl World {
                 contract: None,
                 cdrs: CdrTrail::default(),
             };
-            world.mutate(number, Mutation::OpenAccount(Box::new(account)));
+            world.mutate(number, Change::OpenAccount(Box::new(account)));
             let subscriber = Subscriber {
                 id: SubscriberId::new(number),
                 tenant: TenantId::new(0),
@@ -998,12 +1016,12 @@ impl World {
                 counters: Counters::default(),
                 sponsor: None,
             };
-            world.mutate(number, Mutation::PutSubscriber(subscriber));
+            world.mutate(number, Change::PutSubscriber(subscriber));
         }
         world
     }
 
-    fn mutate(&mut self, group: u64, mutation: Mutation) {
+    fn mutate(&mut self, group: u64, mutation: impl Into<Mutation>) {
         let effects = self.shard.mutate(&self.tariffs, mutation, self.now);
         self.keep(Some(GroupId::new(group)), effects);
     }
@@ -1053,15 +1071,16 @@ impl World {
                 let name = self.dice.pick(&["main", "bonus"]);
                 let bucket = bucket(name, Holding::Money, 0);
                 let account = AccountId::new(number);
-                self.mutate(number, Mutation::TopUp { account, amount, bucket, key, digest: 1, reason: "shop".into() });
+                let request = Request { key, digest: 1, reason: "shop".into() };
+                self.mutate(number, Change::TopUp { account, amount, bucket }.asked(request));
             }
             3 => {
                 let state = self.dice.pick(&[AccountState::Active, AccountState::Active, AccountState::Suspended]);
-                self.mutate(number, Mutation::SetState { account: AccountId::new(number), state });
+                self.mutate(number, Change::SetState { account: AccountId::new(number), state });
             }
             4 => {
                 let session = SessionId::new(format!("s{number}-{}", self.dice.below(3)).as_bytes());
-                self.mutate(number, Mutation::Release { session, cause: Cause::Operator, client_state_below: 0 });
+                self.mutate(number, Change::Release { session, cause: Cause::Operator, client_state_below: 0 });
             }
             _ => {
                 let command = self.command(number);

@@ -351,6 +351,8 @@ const fn kind(kind: CdrKind) -> i32 {
         CdrKind::Allowance => wire::CdrKind::Allowance,
         CdrKind::Expiry => wire::CdrKind::Expiry,
         CdrKind::ReRate => wire::CdrKind::ReRate,
+        CdrKind::Adjustment => wire::CdrKind::Adjustment,
+        CdrKind::Transfer => wire::CdrKind::Transfer,
     };
     kind as i32
 }

@@ -50,6 +50,10 @@ pub struct Report {
     pub granted_micros: BTreeMap<String, i128>,
     /// What re-rating charged more, or less, in micro-units by currency.
     pub rerated_micros: BTreeMap<String, i128>,
+    /// What people put in, less what they took out, in micro-units by currency.
+    pub adjusted_micros: BTreeMap<String, i128>,
+    /// What went out of accounts, less what came in, by transfers: 0 when all CDRs are kept.
+    pub transferred_micros: BTreeMap<String, i128>,
     /// Money that lapsed per currency, micro-units.
     pub expired_micros: BTreeMap<String, i128>,
     /// Held by open sessions, micro-units of all currencies.
@@ -274,6 +278,8 @@ fn read_cdrs(loaded: &Loaded, report: &mut Report, progress: &mut impl FnMut(u64
             CdrKind::Allowance => *report.granted_micros.entry(currency).or_default() -= amount,
             CdrKind::Expiry => *report.expired_micros.entry(currency).or_default() += amount,
             CdrKind::ReRate => *report.rerated_micros.entry(currency).or_default() += amount,
+            CdrKind::Adjustment => *report.adjusted_micros.entry(currency).or_default() -= amount,
+            CdrKind::Transfer => *report.transferred_micros.entry(currency).or_default() += amount,
             CdrKind::Suspense | CdrKind::Lapse => {
                 if cdr.amount != Money::ZERO || !cdr.movements.is_empty() {
                     report.find(format!("CDR {}: moves money although nothing was charged", record.position));
@@ -300,6 +306,13 @@ fn read_cdrs(loaded: &Loaded, report: &mut Report, progress: &mut impl FnMut(u64
         }
     }
     report.last_position = expected.get().saturating_sub(1);
+    for (currency, sum) in
+        report.transferred_micros.clone().into_iter().filter(|(_, sum)| first.get() == 1 && *sum != 0)
+    {
+        report.find(format!(
+            "transfers in {currency}: {sum} micro-units more went out of accounts than came into others"
+        ));
+    }
     report.chain = chain.to_string();
     if chain != loaded.store.log.position().chain {
         report.find("the hash chain of the CDR store does not end where the log's does".to_owned());

@@ -18,7 +18,7 @@ use arc_swap::ArcSwap;
 use balance_store::Journal;
 use balance_store::records;
 use rating_engine::cdr::Cause;
-use rating_engine::command::{Command, Effects, Mutation, MutationOutcome, Outcome, Refusal, RequestKind};
+use rating_engine::command::{Change, Command, Effects, Mutation, MutationOutcome, Outcome, Refusal, RequestKind};
 use rating_engine::ids::{GroupId, Lsn, SessionId, TenantId};
 use rating_engine::session::Session;
 use rating_engine::shard::Shard;
@@ -191,7 +191,7 @@ impl Charging {
                 // The start has ended and replaced it: what is there under this id is the new one.
                 return Ok(charged);
             }
-            let release = Mutation::Release { session, cause: Cause::Reopened, client_state_below: 0 };
+            let release = Change::Release { session, cause: Cause::Reopened, client_state_below: 0 };
             // Both or, without an answer, a repeat: it comes here again.
             charged.lsn = charged.lsn.max(self.mutate(other, release, now).lsn);
         }
@@ -245,7 +245,8 @@ impl Charging {
     }
 
     /// Does what a person or an import asks of a group.
-    pub fn mutate(&self, group: GroupId, mutation: Mutation, now: Timestamp) -> Charged<MutationOutcome> {
+    pub fn mutate(&self, group: GroupId, mutation: impl Into<Mutation>, now: Timestamp) -> Charged<MutationOutcome> {
+        let mutation = mutation.into();
         self.shards.with(group, |shard| {
             let tariffs = self.tariffs.load();
             while let Some(effects) = shard.catch_up_mutation(&tariffs, &mutation, now) {
@@ -395,7 +396,7 @@ impl Charging {
                 };
                 let lost = |shard: &mut Shard| few.iter().filter_map(|known| lost(known, shard)).collect::<Vec<_>>();
                 for (session, group, client_state_below) in self.shards.with_index(index, lost).0 {
-                    let release = Mutation::Release { session, cause: Cause::ClientRestarted, client_state_below };
+                    let release = Change::Release { session, cause: Cause::ClientRestarted, client_state_below };
                     self.wait_for_room();
                     let done = self.mutate(group, release, self.clock.now());
                     released += usize::from(matches!(*done.outcome, MutationOutcome::Done { .. }));

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use balance_store::records::Owner;
 use rating_engine::account::{Account, Subscriber};
-use rating_engine::command::{Mutation, MutationOutcome, Refusal};
+use rating_engine::command::{Change, Mutation, MutationOutcome, Refusal, Request};
 use rating_engine::ids::{
     AccountId, GroupId, IdempotencyKey, Identifier, Lsn, OfferName, SubscriberId, TariffName, TenantId,
 };
@@ -73,15 +73,12 @@ fn is_same(there: &Subscriber, record: &Subscriber) -> bool {
 }
 
 fn buying(account: AccountId, subscriber: SubscriberId, offer: &OfferName) -> Mutation {
-    Mutation::Buy {
-        account,
-        subscriber,
-        offer: offer.clone(),
-        version: None,
-        key: IdempotencyKey::new(&format!("import {subscriber} {offer}")),
+    let key = IdempotencyKey::new(&format!("import {subscriber} {offer}"));
+    Change::Buy { account, subscriber, offer: offer.clone(), version: None }.asked(Request {
+        key,
         digest: 0,
         reason: "import".into(),
-    }
+    })
 }
 
 fn why_untaken(refusal: &Refusal) -> String {
@@ -358,7 +355,7 @@ impl Filling {
         }
         let (id, group) = (account.id, account.group);
         let charging = &self.running.charging;
-        let done = charging.mutate(group, Mutation::OpenAccount(Box::new(account)), self.clock.now());
+        let done = charging.mutate(group, Change::OpenAccount(Box::new(account)), self.clock.now());
         match &*done.outcome {
             MutationOutcome::Done { .. } => {
                 charging.directory.group_account(id, group);
@@ -383,7 +380,7 @@ impl Filling {
         let account = subscriber.account;
         let charging = &self.running.charging;
         let now = self.clock.now();
-        let done = charging.mutate(owner.group, Mutation::PutSubscriber(subscriber), now);
+        let done = charging.mutate(owner.group, Change::PutSubscriber(subscriber), now);
         if let MutationOutcome::Refused(refusal) = &*done.outcome {
             return Err(OpenError(format!("subscriber {id}: {refusal:?}")));
         }

@@ -17,7 +17,7 @@ use ocs::telemetry::Telemetry;
 use ocs::{audit, demo};
 use rating_engine::account::{Bucket, Holding, Origin};
 use rating_engine::command::{
-    Action, Command, Mutation, MutationOutcome, Outcome, Profile, Refusal, Requested, ServiceRequest,
+    Action, Change, Command, Mutation, MutationOutcome, Outcome, Profile, Refusal, Request, Requested, ServiceRequest,
 };
 use rating_engine::context::Context;
 use rating_engine::ids::{AccountId, BucketId, GroupId, IdempotencyKey, SessionId, SubscriberId};
@@ -70,14 +70,11 @@ fn top_up(number: u64) -> Mutation {
         scope: None,
         terms: None,
     };
-    Mutation::TopUp {
-        account: AccountId::new(number),
-        amount: Money::from_micros(100_000_000),
-        bucket,
+    Change::TopUp { account: AccountId::new(number), amount: Money::from_micros(100_000_000), bucket }.asked(Request {
         key: IdempotencyKey::new("enough"),
         digest: 1,
         reason: "test".into(),
-    }
+    })
 }
 
 fn run(config: &Config, now: Timestamp) -> Running {

@@ -13,7 +13,7 @@ use rating_engine::account::{
 };
 use rating_engine::cdr::{CdrKind, RatedCdr};
 use rating_engine::command::{
-    Action, Command, Effects, Mutation, MutationOutcome, Outcome, Profile, Requested, ServiceRequest,
+    Action, Change, Command, Effects, Mutation, MutationOutcome, Outcome, Profile, Request, Requested, ServiceRequest,
 };
 use rating_engine::context::{Context, ImsContext, PacketContext, Plmn};
 use rating_engine::ids::*;
@@ -85,7 +85,7 @@ impl Shop {
             contract: None,
             cdrs: CdrTrail::default(),
         };
-        shop.change(Mutation::OpenAccount(Box::new(account)));
+        shop.change(Change::OpenAccount(Box::new(account)));
         for number in 1..=3 {
             let subscriber = Subscriber {
                 id: SubscriberId::new(number),
@@ -97,7 +97,7 @@ impl Shop {
                 counters: Counters::default(),
                 sponsor: None,
             };
-            shop.change(Mutation::PutSubscriber(subscriber));
+            shop.change(Change::PutSubscriber(subscriber));
         }
         shop
     }
@@ -108,10 +108,10 @@ impl Shop {
         let credit = Some(Credit { limit, spent: Money::ZERO, reserved: Money::ZERO });
         let (id, buckets) = (AccountId::new(2), Vec::new());
         let account = Account { id, buckets, credit, ..self.account().clone() };
-        self.change(Mutation::OpenAccount(Box::new(account)));
+        self.change(Change::OpenAccount(Box::new(account)));
         let sponsor = Arc::new(Sponsor { account: id, windows: ["business".into()].into(), allowance: false });
         let subscriber = self.shard.subscriber(SubscriberId::new(1)).unwrap().clone();
-        self.change(Mutation::PutSubscriber(Subscriber { sponsor: Some(sponsor), ..subscriber }));
+        self.change(Change::PutSubscriber(Subscriber { sponsor: Some(sponsor), ..subscriber }));
     }
 
     /// What the employer spent.
@@ -129,7 +129,7 @@ impl Shop {
         effects.outcome
     }
 
-    fn change(&mut self, mutation: Mutation) {
+    fn change(&mut self, mutation: impl Into<Mutation>) {
         let effects = self.shard.mutate(&self.tariffs, mutation, self.now);
         let outcome = self.keep(effects);
         assert!(matches!(*outcome, MutationOutcome::Done { .. }), "{outcome:?}");
@@ -138,19 +138,17 @@ impl Shop {
     /// The offer for subscriber 1; the others come under its tariff.
     fn buy(&mut self, offer: &str) {
         self.number += 1;
-        self.change(Mutation::Buy {
+        let buy = Change::Buy {
             account: AccountId::new(1),
             subscriber: SubscriberId::new(1),
             offer: OfferName::new(offer),
             version: None,
-            key: IdempotencyKey::new(&self.number.to_string()),
-            digest: 0,
-            reason: "story".into(),
-        });
+        };
+        self.change(buy.asked(request(&self.number.to_string())));
         let tariff = self.shard.subscriber(SubscriberId::new(1)).unwrap().tariff.clone();
         for number in 2..=3 {
             let subscriber = self.shard.subscriber(SubscriberId::new(number)).unwrap().clone();
-            self.change(Mutation::PutSubscriber(Subscriber { tariff: tariff.clone(), ..subscriber }));
+            self.change(Change::PutSubscriber(Subscriber { tariff: tariff.clone(), ..subscriber }));
         }
     }
 
@@ -535,15 +533,16 @@ fn mvno_has_its_own_price_book() {
 #[test]
 fn mvno_is_for_accounts_in_pounds() {
     let mut shop = Shop::new("EUR", "20.00", None, "2027-01-13T12:00:00Z");
-    let buy = Mutation::Buy {
+    let buy = Change::Buy {
         account: AccountId::new(1),
         subscriber: SubscriberId::new(1),
         offer: OfferName::new("mvno"),
         version: None,
-        key: IdempotencyKey::new("k"),
-        digest: 0,
-        reason: "story".into(),
     };
-    let effects = shop.shard.mutate(&shop.tariffs, buy, shop.now);
+    let effects = shop.shard.mutate(&shop.tariffs, buy.asked(request("k")), shop.now);
     assert!(matches!(*effects.outcome, MutationOutcome::Refused(_)) && effects.writes.is_empty());
+}
+
+fn request(key: &str) -> Request {
+    Request { key: IdempotencyKey::new(key), digest: 0, reason: "story".into() }
 }

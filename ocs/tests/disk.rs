@@ -18,7 +18,7 @@ use ocs::store::{self, Loaded, OpenError, Running};
 use ocs::telemetry::Telemetry;
 use ocs::{audit, demo};
 use rating_engine::account::{Bucket, Holding, Origin};
-use rating_engine::command::{Action, Command, Mutation, MutationOutcome, Outcome, Profile, Refusal};
+use rating_engine::command::{Action, Change, Command, MutationOutcome, Outcome, Profile, Refusal, Request};
 use rating_engine::context::Context;
 use rating_engine::ids::{
     AccountId, BucketId, CdrPosition, GroupId, IdempotencyKey, PartitionId, SessionId, SubscriberId,
@@ -100,14 +100,12 @@ fn top_up(charging: &Charging, number: u64, account: u64, now: Timestamp) -> Lsn
         random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         format!("{random:016x}")
     });
-    let top_up = Mutation::TopUp {
-        account: AccountId::new(account),
-        amount: Money::from_micros(1_000_000),
-        bucket,
+    let top_up = Change::TopUp { account: AccountId::new(account), amount: Money::from_micros(1_000_000), bucket };
+    let top_up = top_up.asked(Request {
         key: IdempotencyKey::new(&format!("disk-{number}")),
         digest: number,
         reason: noise.collect::<String>().as_str().into(),
-    };
+    });
     let done = charging.mutate(GroupId::new(account), top_up, now);
     assert!(matches!(*done.outcome, MutationOutcome::Done { .. }), "{:?}", done.outcome);
     done.lsn

@@ -34,8 +34,8 @@ use ocs::{audit, catalogue, demo};
 use parking_lot::{Mutex, RwLock};
 use rating_engine::account::{Account, Bucket, Flow, Holding, Origin};
 use rating_engine::command::{
-    Action, Answered, Command, EntityKey, Mutation, MutationOutcome, Outcome, Profile, Refusal, Requested,
-    ServiceRequest, Used,
+    Action, Answered, Change, Command, EntityKey, Mutation, MutationOutcome, Outcome, Profile, Refusal, Request,
+    Requested, ServiceRequest, Used,
 };
 use rating_engine::context::Context;
 use rating_engine::ids::{
@@ -371,14 +371,13 @@ impl TopUp {
             scope: None,
             terms: None,
         };
-        Mutation::TopUp {
-            account: AccountId::new(self.account),
-            amount: Money::from_micros(self.micros),
-            bucket,
-            key: IdempotencyKey::new(&self.key),
-            digest: self.micros.unsigned_abs(),
-            reason: "campaign".into(),
-        }
+        Change::TopUp { account: AccountId::new(self.account), amount: Money::from_micros(self.micros), bucket }.asked(
+            Request {
+                key: IdempotencyKey::new(&self.key),
+                digest: self.micros.unsigned_abs(),
+                reason: "campaign".into(),
+            },
+        )
     }
 }
 
@@ -710,8 +709,8 @@ impl Client {
         let number = again.unwrap_or_else(|| 1000 + 2 * self.serial() + self.number);
         let (account, record) = demo::subscriber(number).unwrap();
         let (charging, tenant, owner) = (&process.charging, TenantId::default(), Owner::of(&record.subscriber));
-        let _ = charging.mutate(owner.group, Mutation::OpenAccount(Box::new(account)), now);
-        let done = charging.mutate(owner.group, Mutation::PutSubscriber(record.subscriber), now);
+        let _ = charging.mutate(owner.group, Change::OpenAccount(Box::new(account)), now);
+        let done = charging.mutate(owner.group, Change::PutSubscriber(record.subscriber), now);
         assert!(matches!(*done.outcome, MutationOutcome::Done { .. }), "{:?}", done.outcome);
         let mut lsn = done.lsn;
         for identifier in record.identifiers {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::calendar::Zone;
-use crate::cdr::{Movement, Movements, Payer};
+use crate::cdr::{CdrKind, Movement, Movements, Payer};
 use crate::ids::{
     AccountId, BucketId, CdrPosition, CounterId, GroupId, OfferName, RatingGroup, ServiceId, SubscriberId, TenantId,
 };
@@ -126,7 +126,7 @@ impl Bucket {
         }
     }
 
-    fn available(&self) -> i64 {
+    pub(crate) fn available(&self) -> i64 {
         self.balance.saturating_sub(self.reserved)
     }
 
@@ -235,12 +235,20 @@ pub enum Flow {
     Debit,
     /// Lapsed.
     Expiry,
+    /// Put in by a person: it should have been there.
+    AdjustmentIn,
+    /// Taken out by a person: it should not have been there.
+    AdjustmentOut,
+    /// Came from another account.
+    TransferIn,
+    /// Went to another account.
+    TransferOut,
 }
 
 impl Flow {
     /// Whether it takes away.
     pub const fn is_outflow(self) -> bool {
-        matches!(self, Self::Debit | Self::Expiry)
+        matches!(self, Self::Debit | Self::Expiry | Self::AdjustmentOut | Self::TransferOut)
     }
 }
 
@@ -679,7 +687,7 @@ impl Account {
         self.buckets.iter().find(|bucket| bucket.id == *id)
     }
 
-    fn bucket_mut(&mut self, id: &BucketId) -> Option<&mut Bucket> {
+    pub(crate) fn bucket_mut(&mut self, id: &BucketId) -> Option<&mut Bucket> {
         self.buckets.iter_mut().find(|bucket| bucket.id == *id)
     }
 
@@ -934,14 +942,15 @@ impl Account {
     ///
     /// A bucket that had ended lapses first: what no session holds of it is gone, so that the new validity brings no old
     /// money back.
-    pub fn top_up(&mut self, amount: Money, bucket: Bucket, now: Timestamp) -> Option<Movements> {
+    /// Its CDR is of kind `kind`.
+    pub fn top_up(&mut self, kind: CdrKind, amount: Money, bucket: Bucket, now: Timestamp) -> Option<Movements> {
         let mut paid = self.clone();
-        let movements = paid.pay_in(amount, bucket, now)?;
+        let movements = paid.pay_in(kind, amount, bucket, now)?;
         *self = paid;
         Some(movements)
     }
 
-    fn pay_in(&mut self, amount: Money, bucket: Bucket, now: Timestamp) -> Option<Movements> {
+    fn pay_in(&mut self, kind: CdrKind, amount: Money, bucket: Bucket, now: Timestamp) -> Option<Movements> {
         let mut movements = Movements::new();
         if let Some(ended) = self.bucket_mut(&bucket.id).filter(|it| it.holding == Holding::Money && it.valid_to <= now)
         {
@@ -976,16 +985,23 @@ impl Account {
         target.valid_to = target.valid_to.max(bucket.valid_to);
         self.sort_buckets();
         for movement in &movements {
-            let flow = match movement.origin {
-                _ if movement.delta < 0 => Flow::Expiry,
-                Origin::Paid => Flow::TopUp,
-                Origin::Granted => Flow::Grant,
-            };
-            let amount = movement.delta.checked_abs()?;
+            let (flow, amount) = (kind.flow(movement), movement.delta.checked_abs()?);
             self.countable(Holding::Money, flow, amount)?;
             count(&mut self.totals, Holding::Money, flow, amount);
         }
         Some(movements)
+    }
+
+    /// Puts `amount` into a bucket that is there or, below 0, takes it out of what no session holds of it; its CDR is of kind
+    /// `kind`. `None`, and nothing changed, when there is not so much, or a sum would not fit.
+    pub fn move_in_bucket(&mut self, kind: CdrKind, id: &BucketId, amount: i64) -> Option<Movement> {
+        let bucket = self.bucket(id).filter(|bucket| amount >= 0 || bucket.available() >= amount.saturating_neg())?;
+        let (movement, balance) = (Movement::of_bucket(bucket, amount), bucket.balance.checked_add(amount)?);
+        let (flow, counted) = (kind.flow(&movement), amount.checked_abs()?);
+        self.countable(movement.holding, flow, counted)?;
+        count(&mut self.totals, movement.holding, flow, counted);
+        self.bucket_mut(id)?.balance = balance;
+        Some(movement)
     }
 
     /// Adds a bucket that is empty, and puts into it what it was opened with; `None`, and nothing changed, when its id is

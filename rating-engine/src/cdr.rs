@@ -45,6 +45,10 @@ pub enum CdrKind {
     Expiry,
     /// Usage that was rated again: what it costs more, or less (R32).
     ReRate,
+    /// What a person put in or took out because it should always have been so.
+    Adjustment,
+    /// What went to or came from another account.
+    Transfer,
 }
 
 impl CdrKind {
@@ -53,6 +57,10 @@ impl CdrKind {
         match (self, movement.origin) {
             // A bucket that had ended lapses before it is topped up.
             (Self::TopUp, _) if movement.delta < 0 => Flow::Expiry,
+            (Self::Adjustment, _) if movement.delta < 0 => Flow::AdjustmentOut,
+            (Self::Adjustment, _) => Flow::AdjustmentIn,
+            (Self::Transfer, _) if movement.delta < 0 => Flow::TransferOut,
+            (Self::Transfer, _) => Flow::TransferIn,
             (Self::TopUp, Origin::Paid) => Flow::TopUp,
             (Self::TopUp, Origin::Granted) | (Self::Allowance, _) => Flow::Grant,
             (Self::Refund, _) => Flow::Refund,

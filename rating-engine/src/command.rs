@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use smallvec::SmallVec;
 
-use crate::account::{AccountState, Bucket, Subscriber};
+use crate::account::{AccountState, Bucket, Holding, Subscriber};
 use crate::cdr::RatedCdr;
 use crate::context::Context;
-use crate::ids::{AccountId, CdrPosition, GroupId, IdempotencyKey, OfferName, SessionId, SubscriberId};
+use crate::ids::{AccountId, BucketId, CdrPosition, GroupId, IdempotencyKey, OfferName, SessionId, SubscriberId};
 use crate::money::{Currency, Money};
 use crate::rerate::Correction;
 use crate::tariff::ServiceKey;
@@ -286,9 +286,36 @@ pub enum Refusal {
     Invalid(&'static str),
 }
 
-/// What a person or an import asks.
+/// What a person or an import asks for.
 #[derive(Clone, Debug)]
-pub enum Mutation {
+pub struct Mutation {
+    /// What is to change.
+    pub change: Change,
+    /// What makes it known again, and why it is asked; `None` where repeating it changes nothing anyway. Whatever moves money
+    /// needs one.
+    pub request: Option<Request>,
+}
+
+impl From<Change> for Mutation {
+    fn from(change: Change) -> Self {
+        Self { change, request: None }
+    }
+}
+
+/// What makes a mutation known again, and why it was asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Request {
+    /// Repeating a key changes nothing and gets the first answer.
+    pub key: IdempotencyKey,
+    /// Digest of the whole request: the same key with another request is refused.
+    pub digest: u64,
+    /// Why.
+    pub reason: Box<str>,
+}
+
+/// What is to change.
+#[derive(Clone, Debug)]
+pub enum Change {
     /// Make an account as it is given; an existing one is left alone and refused.
     OpenAccount(Box<crate::account::Account>),
     /// Make or replace a subscriber.
@@ -301,12 +328,44 @@ pub enum Mutation {
         amount: Money,
         /// The bucket that takes it, made when new.
         bucket: Bucket,
-        /// Repeating a key changes nothing.
-        key: IdempotencyKey,
-        /// Digest of the whole request: the same key with another request is refused.
-        digest: u64,
-        /// Why.
-        reason: Box<str>,
+    },
+    /// Put into a bucket, or take out of it what no session holds, what should always have been so.
+    Adjust {
+        /// The account.
+        account: AccountId,
+        /// The bucket, which is there.
+        bucket: BucketId,
+        /// What it holds: money or a unit.
+        holding: Holding,
+        /// How much, in micro-units of the account's currency or in the unit: above 0 to put in, below to take out.
+        amount: i64,
+    },
+    /// Take money out for another account: the first half of a transfer.
+    Withdraw {
+        /// The account that gives.
+        account: AccountId,
+        /// Its bucket, which is there.
+        bucket: BucketId,
+        /// How much; positive, and not more than what no session holds.
+        amount: Money,
+    },
+    /// Pay in what another account gave: the second half of a transfer.
+    Deposit {
+        /// The account that takes.
+        account: AccountId,
+        /// How much; positive.
+        amount: Money,
+        /// The bucket that takes it, made when new.
+        bucket: Bucket,
+    },
+    /// Let a bucket end later.
+    Extend {
+        /// The account.
+        account: AccountId,
+        /// The bucket, which is there.
+        bucket: BucketId,
+        /// First instant at which it no longer pays; later than what it has.
+        valid_to: Timestamp,
     },
     /// Buy an offer.
     Buy {
@@ -318,12 +377,6 @@ pub enum Mutation {
         offer: OfferName,
         /// Which version; `None` for the newest.
         version: Option<u32>,
-        /// Repeating a key changes nothing.
-        key: IdempotencyKey,
-        /// Digest of the whole request: the same key with another request is refused.
-        digest: u64,
-        /// Why.
-        reason: Box<str>,
     },
     /// Let an offer end with its cycle.
     Cancel {
@@ -332,23 +385,21 @@ pub enum Mutation {
         /// The subscription's number.
         subscription: u32,
     },
-    /// Correct what a CDR charged (R32).
-    Correct {
-        /// The correction; the account is the one that paid.
-        correction: Box<Correction>,
-        /// Repeating a key changes nothing.
-        key: IdempotencyKey,
-        /// Digest of the whole request: the same key with another request is refused.
-        digest: u64,
-        /// Why.
-        reason: Box<str>,
-    },
+    /// Correct what a CDR charged (R32); the account is the one that paid.
+    Correct(Box<Correction>),
     /// Allow or stop charging an account.
     SetState {
         /// The account.
         account: AccountId,
         /// The new state.
         state: AccountState,
+    },
+    /// Give an account a credit line of this limit, or another limit.
+    SetCredit {
+        /// The account.
+        account: AccountId,
+        /// What spent and held may reach; not below 0.
+        limit: Money,
     },
     /// End a session without the client.
     Release {
@@ -359,6 +410,30 @@ pub enum Mutation {
         /// Only when the client's restart marker is below this; 0 for always.
         client_state_below: u32,
     },
+}
+
+impl Change {
+    /// As a request with a key.
+    pub const fn asked(self, request: Request) -> Mutation {
+        Mutation { change: self, request: Some(request) }
+    }
+
+    /// The account that it changes; `None` for one that it makes, a subscriber's or a session's.
+    pub const fn account(&self) -> Option<AccountId> {
+        match self {
+            Self::TopUp { account, .. }
+            | Self::Adjust { account, .. }
+            | Self::Withdraw { account, .. }
+            | Self::Deposit { account, .. }
+            | Self::Extend { account, .. }
+            | Self::Buy { account, .. }
+            | Self::Cancel { account, .. }
+            | Self::SetState { account, .. }
+            | Self::SetCredit { account, .. } => Some(*account),
+            Self::Correct(correction) => Some(correction.original.account),
+            Self::OpenAccount(_) | Self::PutSubscriber(_) | Self::Release { .. } => None,
+        }
+    }
 }
 
 /// The answer to a mutation.

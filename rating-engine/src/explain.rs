@@ -450,6 +450,8 @@ const fn kind_in_words(kind: CdrKind) -> &'static str {
         CdrKind::Allowance => "allowance opened",
         CdrKind::Expiry => "lapsed",
         CdrKind::ReRate => "rated again",
+        CdrKind::Adjustment => "adjusted",
+        CdrKind::Transfer => "transferred",
     }
 }
 

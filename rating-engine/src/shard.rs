@@ -16,6 +16,7 @@ mod offers;
 mod refusals;
 mod serve;
 mod stored;
+mod transfer;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -29,6 +30,7 @@ pub use self::archive::{Archived, Leaving};
 use self::refusals::{RefusalKey, Refusals};
 use self::serve::{release, serve_all};
 pub use self::stored::{Entity, Image};
+pub use self::transfer::{Pair, Transfer, transfer};
 use crate::account::{Account, AccountState, Counters, Means, Sponsor, Subscriber};
 use crate::cdr::{Cause, CdrKind, CdrSource, RatedCdr};
 use crate::command::{

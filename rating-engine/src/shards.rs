@@ -1,10 +1,12 @@
 //! All shards, each behind its lock. The only file with a lock.
 
+use std::cmp::Ordering;
+
 use crossbeam::utils::CachePadded;
 use parking_lot::Mutex;
 
 use crate::ids::GroupId;
-use crate::shard::{Limits, Shard};
+use crate::shard::{Limits, Pair, Shard};
 
 /// Shards of a process, unless configured otherwise.
 pub const SHARDS_DEFAULT: usize = 64;
@@ -46,6 +48,24 @@ impl Shards {
     /// Runs `work` alone on the shard that owns `group`. A closure, not a guard: no lock meets an `.await`.
     pub fn with<R>(&self, group: GroupId, work: impl FnOnce(&mut Shard) -> R) -> R {
         self.with_index(self.index(group), work).0
+    }
+
+    /// Runs `work` alone on the shards of two groups. Whoever locks two locks the lower one first.
+    pub fn with_pair<R>(&self, giver: GroupId, taker: GroupId, work: impl FnOnce(&mut Pair<'_>) -> R) -> R {
+        let (first, second) = (self.index(giver), self.index(taker));
+        #[expect(clippy::indexing_slicing, reason = "both are reduced to the length")]
+        let (one, two) = (&self.0[first], &self.0[second]);
+        match first.cmp(&second) {
+            Ordering::Equal => work(&mut Pair::One(&mut one.lock())),
+            Ordering::Less => {
+                let (mut giver, mut taker) = (one.lock(), two.lock());
+                work(&mut Pair::Two(&mut giver, &mut taker))
+            }
+            Ordering::Greater => {
+                let (mut taker, mut giver) = (two.lock(), one.lock());
+                work(&mut Pair::Two(&mut giver, &mut taker))
+            }
+        }
     }
 
     /// Runs `work` alone on the shard of this number (modulo their count), and says which it was.

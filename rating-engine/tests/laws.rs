@@ -15,9 +15,10 @@ use rating_engine::account::{AccountState, Bucket, Holding, Origin, Sponsor};
 use rating_engine::calendar::Zone;
 use rating_engine::cdr::{Cause, CdrKind};
 use rating_engine::command::{
-    Action, Command, Mutation, Outcome, Profile, Requested, ServiceRequest, ServiceResult, Used,
+    Action, Change, Command, Mutation, MutationOutcome, Outcome, Profile, Requested, ServiceRequest, ServiceResult,
+    Used,
 };
-use rating_engine::ids::{AccountId, CounterId, IdempotencyKey, OfferName, SessionId, SubscriberId};
+use rating_engine::ids::{AccountId, BucketId, CounterId, OfferName, SessionId, SubscriberId};
 use rating_engine::money::{Currency, Money, Rate, Rounding, RoundingMode, RoundingScope};
 use rating_engine::offer::{Allowance, OfferDraft, Rollover};
 use rating_engine::period::Period;
@@ -25,7 +26,7 @@ use rating_engine::tariff::{FinanceCodes, PerWindow, Price, Pulse, Tier, TierSco
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, MoneyUnits, Unit, Units};
 
-use world::{World, at, bucket, command, price, rating_group, top_up};
+use world::{World, at, bucket, command, price, rating_group, request, top_up};
 
 /// Long after every session is forgotten.
 const LONG_AFTER: i64 = 10_000_000;
@@ -53,6 +54,10 @@ enum Step {
     Ask { verb: Verb, account: u64, session: u8, number: u32, services: Vec<ServiceRequest>, odd: u8 },
     TopUp { account: u64, bucket: u8, amount: i64 },
     State { account: u64, state: AccountState },
+    Adjust { account: u64, bucket: u8, amount: i64 },
+    Transfer { account: u64, bucket: u8, amount: i64 },
+    Extend { account: u64, bucket: u8, seconds: i64 },
+    Credit { account: u64, limit: i64 },
     Release { account: u64, session: u8 },
     Buy { account: u64, offer: u8 },
     Cancel { account: u64, subscription: u32 },
@@ -120,10 +125,15 @@ fn steps(most: u64) -> impl Strategy<Value = Vec<(i64, Step)>> {
         |(verb, account, session, number, services, odd)| Step::Ask { verb, account, session, number, services, odd },
     );
     let state = prop_oneof![4 => Just(AccountState::Active), 1 => Just(AccountState::Suspended), 1 => Just(AccountState::Barred)];
+    let hand = (1u64..3, 0u8..3, -500_000i64..1_000_000);
     let step = prop_oneof![
         20 => ask,
         1 => (1u64..3, 0u8..3, 1i64..1_000_000).prop_map(|(account, bucket, amount)| Step::TopUp { account, bucket, amount }),
         1 => (1u64..3, state).prop_map(|(account, state)| Step::State { account, state }),
+        1 => hand.clone().prop_map(|(account, bucket, amount)| Step::Adjust { account, bucket, amount }),
+        1 => hand.clone().prop_map(|(account, bucket, amount)| Step::Transfer { account, bucket, amount }),
+        1 => hand.clone().prop_map(|(account, bucket, seconds)| Step::Extend { account, bucket, seconds: seconds / 100 }),
+        1 => hand.prop_map(|(account, _, limit)| Step::Credit { account, limit }),
         1 => (1u64..3, 0u8..3).prop_map(|(account, session)| Step::Release { account, session }),
         1 => (1u64..3, 0u8..2).prop_map(|(account, offer)| Step::Buy { account, offer }),
         1 => (1u64..3, 1u32..4).prop_map(|(account, subscription)| Step::Cancel { account, subscription }),
@@ -352,22 +362,55 @@ fn take(world: &mut World, now: i64, step: &Step, key: usize) -> Result<(), Test
             prop_assert_eq!(after, world.image(), "a repeat changes nothing");
         }
         Step::State { account, state } => {
-            world.mutate(Mutation::SetState { account: AccountId::new(*account), state: *state }, at(now));
+            world.mutate(Change::SetState { account: AccountId::new(*account), state: *state }, at(now));
+        }
+        Step::Adjust { account, bucket, amount } => {
+            let (account, id) = (AccountId::new(*account), BucketId::new(&format!("b{bucket}")));
+            let holding =
+                world.shard.account(account).and_then(|account| account.bucket(&id)).map(|there| there.holding);
+            let holding = holding.unwrap_or(Holding::Money);
+            let adjust = Change::Adjust { account, bucket: id, holding, amount: *amount };
+            twice(world, &adjust.asked(request(&format!("adjust {key}"), 0)), now)?;
+        }
+        Step::Transfer { account, bucket: number, amount } => {
+            let (from, to) = (AccountId::new(*account), AccountId::new(3 - *account));
+            let id = format!("b{number}");
+            let give = |world: &mut World| {
+                let into = bucket(&id, Holding::Money, 0);
+                let asked = request(&format!("give {key}"), 0);
+                world.transfer((from, BucketId::new(&id)), (to, into), Money::from_micros(*amount), asked, at(now))
+            };
+            let sum = |world: &World| world.account(1).money().micros() + world.account(2).money().micros();
+            let owed = |world: &World| world.account(1).debt.micros() + world.account(2).debt.micros();
+            let (first, before) = (give(world), world.image());
+            if matches!(*first, MutationOutcome::Done { .. }) {
+                let (there, debts) = (sum(world), owed(world));
+                prop_assert_eq!(give(world), first, "a repeat gets the first answer");
+                prop_assert_eq!((sum(world), owed(world)), (there, debts));
+                prop_assert_eq!(before, world.image(), "a repeat changes nothing");
+            }
+        }
+        Step::Extend { account, bucket, seconds } => {
+            let (account, bucket) = (AccountId::new(*account), BucketId::new(&format!("b{bucket}")));
+            let extend = Change::Extend { account, bucket, valid_to: at(now + seconds) };
+            twice(world, &extend.asked(request(&format!("extend {key}"), 0)), now)?;
+        }
+        Step::Credit { account, limit } => {
+            let set = Change::SetCredit { account: AccountId::new(*account), limit: Money::from_micros(*limit) };
+            twice(world, &set.asked(request(&format!("credit {key}"), 0)), now)?;
         }
         Step::Release { account, session } => {
             let session = SessionId::new(name(*account, *session, Verb::Start).as_bytes());
-            world.mutate(Mutation::Release { session, cause: Cause::Operator, client_state_below: 0 }, at(now));
+            world.mutate(Change::Release { session, cause: Cause::Operator, client_state_below: 0 }, at(now));
         }
         Step::Buy { account, offer } => {
-            let buy = Mutation::Buy {
+            let buy = Change::Buy {
                 account: AccountId::new(*account),
                 subscriber: SubscriberId::new(*account),
                 offer: OfferName::new(if *offer == 0 { "hourly" } else { "extra" }),
                 version: None,
-                key: IdempotencyKey::new(&format!("buy {key}")),
-                digest: 0,
-                reason: "law".into(),
             };
+            let buy = buy.asked(request(&format!("buy {key}"), 0));
             world.mutate(buy.clone(), at(now));
             let after = world.image();
             world.mutate(buy, at(now));
@@ -377,13 +420,24 @@ fn take(world: &mut World, now: i64, step: &Step, key: usize) -> Result<(), Test
         }
         Step::Cancel { account, subscription } => {
             let (account, subscription) = (AccountId::new(*account), *subscription);
-            world.mutate(Mutation::Cancel { account, subscription }, at(now));
+            world.mutate(Change::Cancel { account, subscription }, at(now));
         }
         Step::Expire => {
             world.expire(at(now));
         }
     }
     world.audit().map_err(TestCaseError::fail)
+}
+
+/// Does something that has a key, and does it again: then nothing happens, and the answer is the same.
+fn twice(world: &mut World, mutation: &Mutation, now: i64) -> Result<(), TestCaseError> {
+    let first = world.mutate(mutation.clone(), at(now));
+    let after = world.image();
+    if matches!(*first, MutationOutcome::Done { .. }) {
+        prop_assert_eq!(world.mutate(mutation.clone(), at(now)), first, "a repeat gets the first answer");
+        prop_assert_eq!(after, world.image(), "a repeat changes nothing");
+    }
+    Ok(())
 }
 
 /// A grant never lifts what is held above what is there.
@@ -407,7 +461,7 @@ fn grants_are_covered(
 fn nothing_is_left(world: &mut World) -> Result<(), TestCaseError> {
     for account in 1..3 {
         for subscription in 1..64 {
-            world.mutate(Mutation::Cancel { account: AccountId::new(account), subscription }, Timestamp::default());
+            world.mutate(Change::Cancel { account: AccountId::new(account), subscription }, Timestamp::default());
         }
     }
     world.expire(at(LONG_AFTER));

@@ -17,7 +17,7 @@ use std::fmt::Write as _;
 use rating_engine::account::{AccountState, Bucket, BucketScope, Holding};
 use rating_engine::cdr::CdrKind;
 use rating_engine::command::{
-    Action, Command, Denial, Mutation, Outcome, Requested, ServiceRequest, ServiceResult, Used,
+    Action, Change, Command, Denial, Outcome, Requested, ServiceRequest, ServiceResult, Used,
 };
 use rating_engine::ids::{AccountId, BucketId, RatingGroup};
 use rating_engine::money::{Money, Rate, Rounding, RoundingMode, RoundingScope};
@@ -909,7 +909,7 @@ impl Both {
                 self.model.accounts[account].suspended = suspended;
                 let state = if suspended { AccountState::Suspended } else { AccountState::Active };
                 let id = AccountId::new(u64::try_from(account).expect("small") + 1);
-                self.world.mutate(Mutation::SetState { account: id, state }, at(self.now));
+                self.world.mutate(Change::SetState { account: id, state }, at(self.now));
                 self.model.lapse(account, self.now);
                 self.model.look_again(account, self.now);
                 Ok(())

@@ -48,11 +48,14 @@ codes!(Holding {
 });
 codes!(Origin: 0 Paid, 1 Granted);
 codes!(AccountState: 0 Active, 1 Suspended, 2 Barred, 3 Closed);
-codes!(Flow: 0 Opening, 1 TopUp, 2 Grant, 3 Refund, 4 Debit, 5 Expiry);
+codes!(Flow:
+    0 Opening, 1 TopUp, 2 Grant, 3 Refund, 4 Debit, 5 Expiry, 6 AdjustmentIn, 7 AdjustmentOut, 8 TransferIn, 9 TransferOut);
 codes!(Measure: 1 Seconds, 2 TotalOctets, 3 UplinkOctets, 4 DownlinkOctets, 5 Events);
 codes!(RequestKind: 1 Start, 2 Update, 3 Stop, 4 Event);
 codes!(Denial: 1 CreditLimitReached, 2 ServiceDenied, 3 Rejected, 4 RatingFailed, 5 UsageSuspect);
-codes!(CdrKind: 1 Usage, 2 TopUp, 3 Refund, 4 Suspense, 5 Lapse, 6 Recurring, 7 OneTime, 8 Allowance, 9 Expiry, 10 ReRate);
+codes!(CdrKind:
+    1 Usage, 2 TopUp, 3 Refund, 4 Suspense, 5 Lapse, 6 Recurring, 7 OneTime, 8 Allowance, 9 Expiry, 10 ReRate, 11 Adjustment,
+    12 Transfer);
 codes!(Cause: 1 Interim, 2 Final, 3 Event, 4 Expired, 5 ClientRestarted, 6 Reopened, 7 Operator, 8 FirstUse, 9 Due, 10 Record);
 codes!(SubscriptionState: 0 Active, 1 Cancelled, 2 Unpaid);
 

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
 use rating_engine::account::{Account, AccountState, Bucket, CdrTrail, Counters, Holding, Origin, Subscriber};
-use rating_engine::command::{Action, Command, Mutation, Profile, Requested, ServiceRequest, Used};
+use rating_engine::command::{Action, Change, Command, Profile, Requested, ServiceRequest, Used};
 use rating_engine::context::{Context, PacketContext};
 use rating_engine::ids::*;
 use rating_engine::money::{Currency, MICROS, Money, Rate, Rounding, RoundingMode, RoundingScope};
@@ -89,8 +89,8 @@ fn main() {
             sponsor: None,
         };
         shards.with(group, |shard| {
-            let _ = shard.mutate(&tariffs, Mutation::OpenAccount(Box::new(account)), now);
-            let _ = shard.mutate(&tariffs, Mutation::PutSubscriber(subscriber), now);
+            let _ = shard.mutate(&tariffs, Change::OpenAccount(Box::new(account)), now);
+            let _ = shard.mutate(&tariffs, Change::PutSubscriber(subscriber), now);
         });
     }
     let host: Arc<str> = "smf.example.org".into();

@@ -206,6 +206,10 @@ fn total(total: &Total) -> wire::Total {
         Flow::Refund => wire::Flow::Refund,
         Flow::Debit => wire::Flow::Debit,
         Flow::Expiry => wire::Flow::Expiry,
+        Flow::AdjustmentIn => wire::Flow::AdjustmentIn,
+        Flow::AdjustmentOut => wire::Flow::AdjustmentOut,
+        Flow::TransferIn => wire::Flow::TransferIn,
+        Flow::TransferOut => wire::Flow::TransferOut,
     };
     wire::Total { holding: holding(total.holding).into(), flow: flow.into(), amount: total.amount }
 }

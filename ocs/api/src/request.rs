@@ -4,7 +4,7 @@ use ocs_proto::charging::v1 as common;
 use ocs_proto::operator::v1 as wire;
 use prost_types::{Duration, Timestamp as WireTime};
 use rating_engine::account::{Bucket, Holding, Origin};
-use rating_engine::command::Mutation;
+use rating_engine::command::{Change, Mutation, Request};
 use rating_engine::ids::{AccountId, BucketId, IdempotencyKey, Identifier, TenantId};
 use rating_engine::money::{Currency, Money};
 use rating_engine::time::Timestamp;
@@ -139,7 +139,7 @@ impl TopUp {
     pub fn mutation(self, account: AccountId) -> Mutation {
         let digest = self.digest(account);
         let Self { amount, bucket, key, reason, .. } = self;
-        Mutation::TopUp { account, amount, bucket, key, digest, reason }
+        Change::TopUp { account, amount, bucket }.asked(Request { key, digest, reason })
     }
 
     /// Tells a repeat from a reused key: over what is asked with its defaults filled in, so that two ways to say the same

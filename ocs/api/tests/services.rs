@@ -17,7 +17,8 @@ use rating_engine::account::{
     Reservation, Sponsor, Subscriber, Subscription, SubscriptionState, Terms, Total,
 };
 use rating_engine::command::{
-    Action, Answered, Command, Denial, Mutation, Outcome, Refusal, ServiceOutcome, ServiceRequest, ServiceResult,
+    Action, Answered, Change, Command, Denial, Mutation, Outcome, Refusal, Request, ServiceOutcome, ServiceRequest,
+    ServiceResult,
 };
 use rating_engine::context::{Context, Plmn};
 use rating_engine::ids::{
@@ -462,8 +463,10 @@ async fn a_top_up_arrives_as_a_checked_value_and_a_repeat_says_so() {
     assert_eq!(asked.amount.micros(), 12_500_000);
     assert_eq!((asked.bucket.id.as_str(), asked.bucket.priority, asked.bucket.origin), ("main", 100, Origin::Paid));
     assert_eq!((asked.bucket.valid_from, asked.bucket.valid_to), (Timestamp::default(), Timestamp::NEVER));
-    let Mutation::TopUp { account, amount, key, reason, .. } = asked.mutation(AccountId::new(7)) else {
-        panic!("a top-up is a top-up")
+    let Mutation { change: Change::TopUp { account, amount, .. }, request: Some(Request { key, reason, .. }) } =
+        asked.mutation(AccountId::new(7))
+    else {
+        panic!("a top-up is a top-up with a key")
     };
     assert_eq!((account.get(), amount.micros(), key.as_str(), &*reason), (7, 12_500_000, "k1", "voucher"));
 }

@@ -171,6 +171,7 @@ fn print(report: &audit::Report, options: &cli::Audit) {
     println!("given by offers  {}", money(&report.granted_micros));
     println!("lapsed           {}", money(&report.expired_micros));
     println!("rated again      {}", money(&report.rerated_micros));
+    println!("adjusted         {}", money(&report.adjusted_micros));
     println!("hash chain       {}", report.chain);
     for path in &options.agrees_with {
         println!("compared with    {}", path.display());

@@ -12,7 +12,7 @@ use rating_engine::account::{Account, AccountState, Bucket, CdrTrail, Counters, 
 use rating_engine::calendar::Zone;
 use rating_engine::cdr::{Component, RatedCdr};
 use rating_engine::command::{
-    Action, Command, Effects, Mutation, MutationOutcome, Outcome, Profile, Refusal, Requested, ServiceRequest,
+    Action, Change, Command, Effects, MutationOutcome, Outcome, Profile, Refusal, Request, Requested, ServiceRequest,
 };
 use rating_engine::context::{Context, ImsContext, PacketContext, Plmn, SmsContext};
 use rating_engine::explain::{Explanation, Reasons};
@@ -66,15 +66,13 @@ impl Trial {
     }
 
     fn buy(&mut self, offer: &str, now: Timestamp) -> Result<(), OpenError> {
-        let buy = Mutation::Buy {
+        let buy = Change::Buy {
             account: self.account,
             subscriber: self.subscriber,
             offer: OfferName::new(offer),
             version: None,
-            key: IdempotencyKey::new(offer),
-            digest: 0,
-            reason: "what if".into(),
         };
+        let buy = buy.asked(Request { key: IdempotencyKey::new(offer), digest: 0, reason: "what if".into() });
         let effects = self.shard.mutate(&self.tariffs, buy, now);
         match &*self.keep(effects) {
             MutationOutcome::Done { .. } => Ok(()),

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use balance_store::records;
 use rating_engine::calendar::Zone;
 use rating_engine::cdr::{CdrKind, RatedCdr};
-use rating_engine::command::{Mutation, Refusal};
+use rating_engine::command::{Change, Refusal, Request};
 use rating_engine::ids::{AccountId, CdrPosition, IdempotencyKey, TariffName};
 use rating_engine::money::Money;
 use rating_engine::rerate::{Charged, Correction};
@@ -201,7 +201,8 @@ fn book(corrections: &[Correction], read: CdrPosition, reason: &str, filling: Fi
         let digest = correction.amount.micros().cast_unsigned();
         let (account, correction_of) = (correction.original.account, correction.position);
         let correction = Box::new(correction.clone());
-        let refusal = filling.correct(account, Mutation::Correct { correction, key, digest, reason: reason.into() });
+        let refusal =
+            filling.correct(account, Change::Correct(correction).asked(Request { key, digest, reason: reason.into() }));
         match refusal {
             None => booked.count += 1,
             Some(Refusal::Invalid(reason)) => booked.refused.push((correction_of, reason.to_owned())),

@@ -4,62 +4,131 @@ use std::sync::Arc;
 
 use super::offers::{self, Occasion};
 use super::{MUTATION_KEPT_SECONDS, MutationRecord, Shard, Tariffs, finish, unchanged};
-use crate::account::{Account, AccountState, Bucket, Holding, Purpose, Subscriber, SubscriptionState};
-use crate::cdr::{Cause, CdrKind, CdrSource, RatedCdr};
-use crate::command::{Effects, Mutation, MutationKey, MutationOutcome, Refusal, Write};
-use crate::ids::{AccountId, IdempotencyKey, Lsn, OfferName, SessionId, SubscriberId};
+use crate::account::{Account, AccountState, Bucket, Credit, Holding, Purpose, Subscriber, SubscriptionState};
+use crate::cdr::{Cause, CdrKind, CdrSource, Movements, RatedCdr};
+use crate::command::{Change, Effects, Mutation, MutationOutcome, Refusal, Request, Write};
+use crate::ids::{AccountId, BucketId, GroupId, Lsn, OfferName, SessionId, SubscriberId};
 use crate::money::Money;
 use crate::rerate::Correction;
 use crate::time::Timestamp;
 
-/// What makes a mutation known again, and why it was asked.
-struct Request {
-    key: IdempotencyKey,
-    digest: u64,
-    reason: Box<str>,
-}
-
 impl Shard {
     /// Does what a person or an import asks.
-    pub fn mutate(&mut self, tariffs: &Tariffs, mutation: Mutation, now: Timestamp) -> Effects<Arc<MutationOutcome>> {
-        let mut effects = unchanged(());
-        let done = match mutation {
-            Mutation::OpenAccount(account) => self.open_account(*account, &mut effects),
-            Mutation::PutSubscriber(subscriber) => self.replace_subscriber(subscriber, &mut effects),
-            Mutation::SetState { account, state } => self.set_state(tariffs, account, state, now, &mut effects),
-            Mutation::TopUp { account, amount, bucket, key, digest, reason } => {
-                let request = Request { key, digest, reason };
-                match self.known(account, &request) {
-                    Err(refusal) => Err(refusal),
-                    Ok(Some(outcome)) => return Effects { repeated: true, ..unchanged(outcome) },
-                    Ok(None) => self.top_up(tariffs, account, (amount, bucket), request, now, &mut effects),
-                }
-            }
-            Mutation::Buy { account, subscriber, offer, version, key, digest, reason } => {
-                let request = Request { key, digest, reason };
-                match self.known(account, &request) {
-                    Err(refusal) => Err(refusal),
-                    Ok(Some(outcome)) => return Effects { repeated: true, ..unchanged(outcome) },
-                    Ok(None) => self.buy(tariffs, (account, subscriber), (&offer, version), request, now, &mut effects),
-                }
-            }
-            Mutation::Correct { correction, key, digest, reason } => {
-                let request = Request { key, digest, reason };
-                match self.known(correction.original.account, &request) {
-                    Err(refusal) => Err(refusal),
-                    Ok(Some(outcome)) => return Effects { repeated: true, ..unchanged(outcome) },
-                    Ok(None) => self.correct(*correction, request, now, &mut effects),
-                }
-            }
-            Mutation::Cancel { account, subscription } => self.cancel(account, subscription, &mut effects),
-            Mutation::Release { session, cause, client_state_below } => {
-                self.release(&session, cause, client_state_below, now, &mut effects)
-            }
+    pub fn mutate(
+        &mut self,
+        tariffs: &Tariffs,
+        mutation: impl Into<Mutation>,
+        now: Timestamp,
+    ) -> Effects<Arc<MutationOutcome>> {
+        let Mutation { change, request } = mutation.into();
+        let group = self.changed_group(&change).ok();
+        let known = match (&request, group) {
+            (Some(request), Some(group)) => self.known(group, request),
+            (None, _) | (Some(_), None) => Ok(None),
         };
-        match done {
-            Ok(outcome) => finish(effects, Arc::new(outcome)),
+        match known {
+            Ok(None) => {}
+            Ok(Some(outcome)) => return Effects { repeated: true, ..unchanged(outcome) },
+            Err(refusal) => return unchanged(Arc::new(MutationOutcome::Refused(refusal))),
+        }
+        let mut effects = unchanged(());
+        match self.change(tariffs, change, request.as_ref(), now, &mut effects) {
+            Ok(outcome) => {
+                if let (Some(request), Some(group)) = (request, group) {
+                    self.remember(group, request, &outcome, now, &mut effects);
+                }
+                finish(effects, Arc::new(outcome))
+            }
             Err(refusal) => unchanged(Arc::new(MutationOutcome::Refused(refusal))),
         }
+    }
+
+    /// Does it, whether or not it was done before.
+    pub(super) fn change(
+        &mut self,
+        tariffs: &Tariffs,
+        change: Change,
+        request: Option<&Request>,
+        now: Timestamp,
+        effects: &mut Effects<()>,
+    ) -> Result<MutationOutcome, Refusal> {
+        let account = change.account();
+        let outcome = self.try_change(tariffs, change, request, now, effects)?;
+        if let Some(account) = account {
+            effects.writes.push(Write::Account(account));
+            self.queue_account(account, now);
+        }
+        Ok(outcome)
+    }
+
+    fn try_change(
+        &mut self,
+        tariffs: &Tariffs,
+        change: Change,
+        request: Option<&Request>,
+        now: Timestamp,
+        effects: &mut Effects<()>,
+    ) -> Result<MutationOutcome, Refusal> {
+        let keyed = || {
+            let Request { key, reason, .. } = request.ok_or(Refusal::Invalid("what moves money needs a key"))?;
+            Ok(CdrSource::Operator { key: key.clone(), reason: reason.clone() })
+        };
+        match change {
+            Change::OpenAccount(account) => self.open_account(*account, effects),
+            Change::PutSubscriber(subscriber) => self.replace_subscriber(subscriber, effects),
+            Change::SetState { account, state } => self.set_state(tariffs, account, state, now, effects),
+            Change::SetCredit { account, limit } => self.set_credit(tariffs, account, limit, now, effects),
+            Change::TopUp { account, amount, bucket } => {
+                let kind = CdrKind::TopUp;
+                self.pay_in(tariffs, account, (kind, amount, bucket), keyed()?, now, effects)
+            }
+            Change::Deposit { account, amount, bucket } => {
+                let kind = CdrKind::Transfer;
+                self.pay_in(tariffs, account, (kind, amount, bucket), keyed()?, now, effects)
+            }
+            Change::Withdraw { account, bucket, amount } => {
+                if amount <= Money::ZERO {
+                    return Err(NOT_POSITIVE);
+                }
+                let taken = amount.micros().saturating_neg();
+                let moved = (CdrKind::Transfer, &bucket, Holding::Money, taken);
+                self.move_in_bucket(tariffs, account, moved, keyed()?, now, effects)
+            }
+            Change::Adjust { account, bucket, holding, amount } => {
+                let moved = (CdrKind::Adjustment, &bucket, holding, amount);
+                self.move_in_bucket(tariffs, account, moved, keyed()?, now, effects)
+            }
+            Change::Extend { account, bucket, valid_to } => self.extend(account, &bucket, valid_to, now),
+            Change::Buy { account, subscriber, offer, version } => {
+                self.buy(tariffs, (account, subscriber), (&offer, version), &keyed()?, now, effects)
+            }
+            Change::Correct(correction) => self.correct(*correction, keyed()?, now, effects),
+            Change::Cancel { account, subscription } => self.cancel(account, subscription),
+            Change::Release { session, cause, client_state_below } => {
+                self.release(&session, cause, client_state_below, now, effects)
+            }
+        }
+    }
+
+    /// The charging group of what is to change.
+    fn changed_group(&self, change: &Change) -> Result<GroupId, Refusal> {
+        let account = match change {
+            Change::OpenAccount(account) => return Ok(account.group),
+            Change::PutSubscriber(subscriber) => return Ok(subscriber.group),
+            Change::Release { session, .. } => self.sessions.get(session).map(|slot| slot.value.account),
+            Change::TopUp { .. }
+            | Change::Adjust { .. }
+            | Change::Withdraw { .. }
+            | Change::Deposit { .. }
+            | Change::Extend { .. }
+            | Change::Buy { .. }
+            | Change::Cancel { .. }
+            | Change::Correct(_)
+            | Change::SetState { .. }
+            | Change::SetCredit { .. } => change.account(),
+        };
+        let slot = account.and_then(|id| self.accounts.get(&id)).ok_or(NO_ACCOUNT)?;
+        Ok(slot.value.group)
     }
 
     fn open_account(&mut self, mut account: Account, effects: &mut Effects<()>) -> Result<MutationOutcome, Refusal> {
@@ -111,46 +180,118 @@ impl Shard {
         // What could not be renewed meanwhile is.
         let members = || offers::members(subscribers, id);
         offers::resume(account, tariffs, &Occasion::due(now, &members), effects);
-        let balance = account.money();
-        effects.writes.push(Write::Account(id));
-        self.queue_account(id, now);
-        Ok(MutationOutcome::Done { balance, cdr_number: 0 })
+        Ok(MutationOutcome::Done { balance: account.money(), cdr_number: 0 })
     }
 
-    fn top_up(
+    fn set_credit(
         &mut self,
         tariffs: &Tariffs,
         id: AccountId,
-        (amount, bucket): (Money, Bucket),
-        request: Request,
+        limit: Money,
+        now: Timestamp,
+        effects: &mut Effects<()>,
+    ) -> Result<MutationOutcome, Refusal> {
+        if limit < Money::ZERO {
+            return Err(Refusal::Invalid("a credit limit is not below 0"));
+        }
+        let Self { accounts, subscribers, .. } = self;
+        let account = &mut accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
+        let line = account.credit.unwrap_or(Credit { limit, spent: Money::ZERO, reserved: Money::ZERO });
+        account.credit = Some(Credit { limit, ..line });
+        let members = || offers::members(subscribers, id);
+        offers::resume(account, tariffs, &Occasion::due(now, &members), effects);
+        Ok(MutationOutcome::Done { balance: account.money(), cdr_number: 0 })
+    }
+
+    fn pay_in(
+        &mut self,
+        tariffs: &Tariffs,
+        id: AccountId,
+        (kind, amount, bucket): (CdrKind, Money, Bucket),
+        source: CdrSource,
         now: Timestamp,
         effects: &mut Effects<()>,
     ) -> Result<MutationOutcome, Refusal> {
         let Self { accounts, subscribers, .. } = self;
         let account = &mut accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
         if account.state == AccountState::Closed {
-            return Err(Refusal::Invalid("the account is closed"));
+            return Err(CLOSED);
         }
         if amount <= Money::ZERO {
-            return Err(Refusal::Invalid("the amount must be above 0"));
+            return Err(NOT_POSITIVE);
         }
-        let movements = account
-            .top_up(amount, bucket, now)
-            .ok_or(Refusal::Invalid("the bucket holds no money, or the balance would not fit"))?;
-        let source = CdrSource::Operator { key: request.key.clone(), reason: request.reason };
+        let movements = account.top_up(kind, amount, bucket, now).ok_or(NO_MONEY_BUCKET)?;
         // What lapsed is in the same record, so that the movements add up to it.
         let moved = movements.iter().fold(0i64, |sum, movement| sum.saturating_add(movement.delta));
         effects.cdrs.push(RatedCdr {
             amount: Money::ZERO.saturating_sub(Money::from_micros(moved)),
             movements,
-            ..RatedCdr::draft(CdrKind::TopUp, account, source, Cause::Operator, now)
+            ..RatedCdr::draft(kind, account, source, Cause::Operator, now)
         });
         let cdr_number = account.cdrs.count.saturating_add(1);
         let members = || offers::members(subscribers, id);
         offers::resume(account, tariffs, &Occasion::due(now, &members), effects);
-        let outcome = MutationOutcome::Done { balance: account.money(), cdr_number };
-        self.remember(id, (request.key, request.digest), &outcome, now, effects);
-        Ok(outcome)
+        Ok(MutationOutcome::Done { balance: account.money(), cdr_number })
+    }
+
+    fn move_in_bucket(
+        &mut self,
+        tariffs: &Tariffs,
+        id: AccountId,
+        (kind, bucket, holding, amount): (CdrKind, &BucketId, Holding, i64),
+        source: CdrSource,
+        now: Timestamp,
+        effects: &mut Effects<()>,
+    ) -> Result<MutationOutcome, Refusal> {
+        let Self { accounts, subscribers, .. } = self;
+        let account = &mut accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
+        if account.state == AccountState::Closed {
+            return Err(CLOSED);
+        }
+        let there = account.bucket(bucket).ok_or(NO_BUCKET)?;
+        if there.holding != holding {
+            return Err(Refusal::Invalid("the bucket holds something else"));
+        }
+        if there.valid_to <= now {
+            return Err(BUCKET_ENDED);
+        }
+        if amount == 0 {
+            return Err(Refusal::Invalid("the amount is 0"));
+        }
+        if there.available() < amount.saturating_neg() {
+            return Err(Refusal::Invalid("the bucket does not have so much that no session holds"));
+        }
+        let movement = account.move_in_bucket(kind, bucket, amount).ok_or(Refusal::OutOfRange)?;
+        let money = if holding == Holding::Money { Money::from_micros(amount) } else { Money::ZERO };
+        effects.cdrs.push(RatedCdr {
+            amount: Money::ZERO.saturating_sub(money),
+            movements: Movements::from_iter([movement]),
+            ..RatedCdr::draft(kind, account, source, Cause::Operator, now)
+        });
+        let cdr_number = account.cdrs.count.saturating_add(1);
+        let members = || offers::members(subscribers, id);
+        offers::resume(account, tariffs, &Occasion::due(now, &members), effects);
+        Ok(MutationOutcome::Done { balance: account.money(), cdr_number })
+    }
+
+    fn extend(
+        &mut self,
+        id: AccountId,
+        bucket: &BucketId,
+        valid_to: Timestamp,
+        now: Timestamp,
+    ) -> Result<MutationOutcome, Refusal> {
+        let account = &mut self.accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
+        let balance = account.money();
+        let there = account.bucket_mut(bucket).ok_or(NO_BUCKET)?;
+        if there.valid_to <= now {
+            return Err(BUCKET_ENDED);
+        }
+        if valid_to <= there.valid_to {
+            return Err(Refusal::Invalid("the bucket ends then or later already"));
+        }
+        there.valid_to = valid_to;
+        Ok(MutationOutcome::Done { balance, cdr_number: 0 })
     }
 
     fn buy(
@@ -158,7 +299,7 @@ impl Shard {
         tariffs: &Tariffs,
         (id, subscriber): (AccountId, SubscriberId),
         (offer, version): (&OfferName, Option<u32>),
-        request: Request,
+        source: &CdrSource,
         now: Timestamp,
         effects: &mut Effects<()>,
     ) -> Result<MutationOutcome, Refusal> {
@@ -177,9 +318,8 @@ impl Shard {
             return Err(Refusal::Invalid("the account holds another offer with a pool of the same counter"));
         }
         let cdr_number = account.cdrs.count.saturating_add(1);
-        let source = CdrSource::Operator { key: request.key.clone(), reason: request.reason };
         let members = || offers::members(subscribers, id);
-        let occasion = Occasion { now, at: now, cause: Cause::Operator, source: &source, members: &members };
+        let occasion = Occasion { now, at: now, cause: Cause::Operator, source, members: &members };
         offers::buy(account, offer, subscriber, &occasion, effects)?;
         let outcome = MutationOutcome::Done {
             balance: account.money(),
@@ -189,7 +329,6 @@ impl Shard {
             slot.value.tariff = tariff.clone();
             effects.writes.push(Write::Subscriber(subscriber));
         }
-        self.remember(id, (request.key, request.digest), &outcome, now, effects);
         Ok(outcome)
     }
 
@@ -198,7 +337,7 @@ impl Shard {
     fn correct(
         &mut self,
         correction: Correction,
-        request: Request,
+        source: CdrSource,
         now: Timestamp,
         effects: &mut Effects<()>,
     ) -> Result<MutationOutcome, Refusal> {
@@ -228,7 +367,6 @@ impl Shard {
             parts.retain(|(_, _, part)| *part > 0);
             account.give_back(&parts).ok_or(Refusal::Invalid("a bucket that paid is gone; give it by a top-up"))?
         };
-        let source = CdrSource::Operator { key: request.key.clone(), reason: request.reason };
         effects.cdrs.push(RatedCdr {
             corrects: Some(position),
             subscriber: original.subscriber,
@@ -241,17 +379,10 @@ impl Shard {
         });
         effects.facts.charged_micros = effects.facts.charged_micros.saturating_add(amount.micros());
         let cdr_number = account.cdrs.count.saturating_add(1);
-        let outcome = MutationOutcome::Done { balance: account.money(), cdr_number };
-        self.remember(original.account, (request.key, request.digest), &outcome, now, effects);
-        Ok(outcome)
+        Ok(MutationOutcome::Done { balance: account.money(), cdr_number })
     }
 
-    fn cancel(
-        &mut self,
-        id: AccountId,
-        subscription: u32,
-        effects: &mut Effects<()>,
-    ) -> Result<MutationOutcome, Refusal> {
+    fn cancel(&mut self, id: AccountId, subscription: u32) -> Result<MutationOutcome, Refusal> {
         let account = &mut self.accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
         let unknown = Refusal::Invalid("the account has no such subscription");
         let contract = account.contract.as_mut().ok_or(unknown.clone())?;
@@ -262,7 +393,6 @@ impl Shard {
         } else {
             held.state = SubscriptionState::Cancelled;
         }
-        effects.writes.push(Write::Account(id));
         Ok(MutationOutcome::Done { balance: account.money(), cdr_number: 0 })
     }
 
@@ -285,37 +415,32 @@ impl Shard {
     }
 
     /// The first answer to a request that is a repeat.
-    fn known(&self, account: AccountId, request: &Request) -> Result<Option<Arc<MutationOutcome>>, Refusal> {
-        let name = self.mutation_key(account, &request.key)?;
-        match self.mutations.get(&name) {
+    pub(super) fn known(&self, group: GroupId, request: &Request) -> Result<Option<Arc<MutationOutcome>>, Refusal> {
+        match self.mutations.get(&(group, request.key.clone())) {
             Some(known) if known.value.digest != request.digest => Err(Refusal::KeyReused),
             known => Ok(known.map(|known| known.value.outcome.clone())),
         }
     }
 
-    fn mutation_key(&self, account: AccountId, key: &IdempotencyKey) -> Result<MutationKey, Refusal> {
-        let slot = self.accounts.get(&account).ok_or(NO_ACCOUNT)?;
-        Ok((slot.value.group, key.clone()))
-    }
-
-    /// Remembers what changed an account, for repeats of it.
-    fn remember(
+    /// Remembers what was done, for repeats of it.
+    pub(super) fn remember(
         &mut self,
-        id: AccountId,
-        (key, digest): (IdempotencyKey, u64),
+        group: GroupId,
+        Request { key, digest, .. }: Request,
         outcome: &MutationOutcome,
         now: Timestamp,
         effects: &mut Effects<()>,
     ) {
-        effects.writes.push(Write::Account(id));
-        self.queue_account(id, now);
-        if let Ok(name) = self.mutation_key(id, &key) {
-            let forget_at = now.plus_seconds(MUTATION_KEPT_SECONDS);
-            let record = MutationRecord { group: name.0, digest, outcome: Arc::new(outcome.clone()), forget_at };
-            effects.writes.push(Write::Mutation(name.clone()));
-            self.put_mutation(name, record, Lsn::default());
-        }
+        let (name, forget_at) = ((group, key), now.plus_seconds(MUTATION_KEPT_SECONDS));
+        let record = MutationRecord { group, digest, outcome: Arc::new(outcome.clone()), forget_at };
+        effects.writes.push(Write::Mutation(name.clone()));
+        self.put_mutation(name, record, Lsn::default());
     }
 }
 
-const NO_ACCOUNT: Refusal = Refusal::Invalid("no such account");
+pub(super) const NO_ACCOUNT: Refusal = Refusal::Invalid("no such account");
+pub(super) const CLOSED: Refusal = Refusal::Invalid("the account is closed");
+const NOT_POSITIVE: Refusal = Refusal::Invalid("the amount must be above 0");
+const NO_BUCKET: Refusal = Refusal::Invalid("the account has no such bucket");
+pub(super) const BUCKET_ENDED: Refusal = Refusal::Invalid("the bucket has ended");
+pub(super) const NO_MONEY_BUCKET: Refusal = Refusal::Invalid("the bucket holds no money, or the balance would not fit");

@@ -105,14 +105,7 @@ impl Shard {
 
     /// The same for what a person or an import asks.
     pub fn catch_up_mutation(&mut self, tariffs: &Tariffs, mutation: &Mutation, now: Timestamp) -> Option<Effects<()>> {
-        match mutation {
-            Mutation::TopUp { account, .. }
-            | Mutation::Buy { account, .. }
-            | Mutation::Cancel { account, .. }
-            | Mutation::SetState { account, .. } => self.catch_up_account(tariffs, *account, now),
-            Mutation::Correct { correction, .. } => self.catch_up_account(tariffs, correction.original.account, now),
-            Mutation::OpenAccount(_) | Mutation::PutSubscriber(_) | Mutation::Release { .. } => None,
-        }
+        self.catch_up_account(tariffs, mutation.change.account()?, now)
     }
 
     fn catch_up_account(&mut self, tariffs: &Tariffs, id: AccountId, now: Timestamp) -> Option<Effects<()>> {

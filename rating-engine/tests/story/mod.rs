@@ -20,6 +20,7 @@
 //! 9s  A/r refund A/e #1  10 want 0.05EUR -> granted 0.05EUR cost 0.05
 //! 9s  expire -> ended A/1 / forgot A/2   9s topup A main 5.00 key=k   9s suspend A
 //! A main 4.90    A reserved 0.10    A free reserved 10s    A spent 1.00    A debt 0.50    A sessions 0
+//! 9s adjust A main -0.50   9s transfer A main 1.00 B main   9s extend A main 500s   9s credit A 5.00
 //! windows A v1 any 0.60, v2 night 0.30   tariff version, window and amount of every rated CDR
 //! cdrs A 0.33, 0.34, lapse 0.00          every CDR; `used` ones without a word
 //! paid A free 60s, main 0.05             the last CDR's movements; `cost A 0.50, 0.05` what was paid for each
@@ -41,13 +42,12 @@ use rating_engine::account::{Account, AccountState, Bucket, BucketScope, Holding
 use rating_engine::calendar::{Calendar, Span, Weekday, Window, WindowId, Zone};
 use rating_engine::cdr::{CdrKind, Payer};
 use rating_engine::command::{
-    Action, Denial, Effects, Mutation, MutationOutcome, Outcome, Profile, Refusal, Requested, ServiceRequest,
+    Action, Change, Denial, Effects, MutationOutcome, Outcome, Profile, Refusal, Request, Requested, ServiceRequest,
     ServiceResult, TariffPart, Used,
 };
 use rating_engine::context::{ImsContext, PacketContext, Plmn, SmsContext};
 use rating_engine::ids::{
-    AccountId, BucketId, CounterId, GroupId, IdempotencyKey, OfferName, RatingGroup, ServiceId, SessionId,
-    SubscriberId, TariffName,
+    AccountId, BucketId, CounterId, GroupId, OfferName, RatingGroup, ServiceId, SessionId, SubscriberId, TariffName,
 };
 use rating_engine::money::{Currency, Money, Rate, Ratio, Rounding, RoundingMode, RoundingScope};
 use rating_engine::networks::Networks;
@@ -64,7 +64,7 @@ use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, MoneyUnits, Unit, Units};
 use rating_engine::zones::Zones;
 
-use crate::world::{World, at, bucket, command, draft, money, price, rating_group, top_up};
+use crate::world::{World, at, bucket, command, draft, money, price, rating_group, request, top_up};
 
 /// Tells the story and compares what it expects.
 pub(crate) fn check(story: &str) {
@@ -267,6 +267,12 @@ impl Teller {
     }
 
     /// `5s` after the beginning, or `2027-01-31T09:00:00Z`.
+    /// A key of its own.
+    fn once(&mut self) -> Request {
+        self.topups += 1;
+        request(&format!("k{}", self.topups), 0)
+    }
+
     fn instant(&self, text: &str) -> Timestamp {
         if text.ends_with('Z') {
             return at(instant(text));
@@ -322,15 +328,9 @@ impl Teller {
                 self.topups += 1;
                 let account = AccountId::new(account_number(name));
                 let user = if let ["for", member] = rest { member } else { name };
-                let mutation = Mutation::Buy {
-                    account,
-                    subscriber: SubscriberId::new(account_number(user)),
-                    offer: OfferName::new(offer),
-                    version: None,
-                    key: IdempotencyKey::new(&format!("k{}", self.topups)),
-                    digest: 0,
-                    reason: "story".into(),
-                };
+                let subscriber = SubscriberId::new(account_number(user));
+                let buy = Change::Buy { account, subscriber, offer: OfferName::new(offer), version: None };
+                let mutation = buy.asked(request(&format!("k{}", self.topups), 0));
                 mutated(&self.world().mutate(mutation, at(seconds)))
             }
             ["correct"] => {
@@ -350,7 +350,30 @@ impl Teller {
             ["cancel", name, subscription] => {
                 let account = AccountId::new(account_number(name));
                 let subscription = subscription.parse().expect("a number");
-                mutated(&self.world().mutate(Mutation::Cancel { account, subscription }, at(seconds)))
+                mutated(&self.world().mutate(Change::Cancel { account, subscription }, at(seconds)))
+            }
+            ["adjust", name, id, amount, rest @ ..] => {
+                let bucket = parse_bucket(self.origin, id, amount.trim_start_matches('-'), rest);
+                let amount = if amount.starts_with('-') { -bucket.balance } else { bucket.balance };
+                let account = AccountId::new(account_number(name));
+                let adjust = Change::Adjust { account, bucket: bucket.id, holding: bucket.holding, amount };
+                let adjust = adjust.asked(self.once());
+                mutated(&self.world().mutate(adjust, at(seconds)))
+            }
+            ["transfer", from, from_bucket, amount, to, to_bucket] => {
+                let from = (AccountId::new(account_number(from)), BucketId::new(from_bucket));
+                let to = (AccountId::new(account_number(to)), parse_bucket(self.origin, to_bucket, "0.00", &[]));
+                let asked = self.once();
+                mutated(&self.world().transfer(from, to, money(amount), asked, at(seconds)))
+            }
+            ["extend", name, id, until] => {
+                let (account, valid_to) = (AccountId::new(account_number(name)), self.instant(until));
+                let extend = Change::Extend { account, bucket: BucketId::new(id), valid_to };
+                mutated(&self.world().mutate(extend, at(seconds)))
+            }
+            ["credit", name, limit] => {
+                let set = Change::SetCredit { account: AccountId::new(account_number(name)), limit: money(limit) };
+                mutated(&self.world().mutate(set, at(seconds)))
             }
             [state @ ("suspend" | "bar" | "activate"), name] => {
                 let state = match *state {
@@ -359,7 +382,7 @@ impl Teller {
                     _ => AccountState::Active,
                 };
                 let account = AccountId::new(account_number(name));
-                mutated(&self.world().mutate(Mutation::SetState { account, state }, at(seconds)))
+                mutated(&self.world().mutate(Change::SetState { account, state }, at(seconds)))
             }
             [session, verb, rest @ ..] => {
                 let (original, rest) = match (*verb, rest) {
@@ -438,6 +461,8 @@ impl Teller {
                     CdrKind::OneTime => format!("once {}", cdr.amount),
                     CdrKind::Allowance => format!("opened {}", cdr.amount),
                     CdrKind::Expiry => format!("expired {}", cdr.amount),
+                    CdrKind::Adjustment => format!("adjusted {}", cdr.amount),
+                    CdrKind::Transfer => format!("transferred {}", cdr.amount),
                     CdrKind::ReRate => format!("again {} of {}", cdr.amount, cdr.corrects.expect("it corrects one")),
                 });
                 same(&rest.join(" "), &cdrs.collect::<Vec<_>>().join(", "))

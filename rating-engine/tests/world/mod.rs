@@ -7,7 +7,9 @@ use rating_engine::account::{
     Account, AccountState, Bucket, Contract, Counters, Credit, Flow, Holding, Origin, Reservation, Sponsor, Subscriber,
 };
 use rating_engine::cdr::{CdrKind, Movement, RatedCdr};
-use rating_engine::command::{Action, Command, Effects, Mutation, MutationOutcome, Outcome, Profile, Write, Writes};
+use rating_engine::command::{
+    Action, Change, Command, Effects, Mutation, MutationOutcome, Outcome, Profile, Request, Write, Writes,
+};
 use rating_engine::context::Context;
 use rating_engine::ids::{
     AccountId, BucketId, CdrPosition, GroupId, IdempotencyKey, Lsn, PriceId, RatingGroup, SessionId, SubscriberId,
@@ -18,7 +20,7 @@ use rating_engine::period::Cycle;
 use rating_engine::rerate::Charged;
 use rating_engine::selector::Filter;
 use rating_engine::session::{GrantState, Session};
-use rating_engine::shard::{Image, Limits, Shard};
+use rating_engine::shard::{Image, Limits, Pair, Shard, Transfer, transfer};
 use rating_engine::tariff::{Price, Service, ServiceKey, TariffDraft};
 use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
@@ -102,8 +104,8 @@ impl World {
             counters: Counters::default(),
             sponsor: None,
         };
-        for mutation in [Mutation::OpenAccount(Box::new(account)), Mutation::PutSubscriber(subscriber)] {
-            let outcome = self.mutate(mutation, Timestamp::default());
+        for change in [Change::OpenAccount(Box::new(account)), Change::PutSubscriber(subscriber)] {
+            let outcome = self.mutate(change, Timestamp::default());
             assert!(matches!(*outcome, MutationOutcome::Done { .. }), "{outcome:?}");
         }
     }
@@ -112,7 +114,7 @@ impl World {
     pub(crate) fn join(&mut self, account: u64, number: u64) {
         let owner = self.shard.subscriber(SubscriberId::new(account)).expect("it is there").clone();
         let subscriber = Subscriber { id: SubscriberId::new(number), ..owner };
-        let outcome = self.mutate(Mutation::PutSubscriber(subscriber), Timestamp::default());
+        let outcome = self.mutate(Change::PutSubscriber(subscriber), Timestamp::default());
         assert!(matches!(*outcome, MutationOutcome::Done { .. }), "{outcome:?}");
     }
 
@@ -120,7 +122,7 @@ impl World {
     pub(crate) fn sponsor(&mut self, number: u64, sponsor: Sponsor) {
         let owner = self.shard.subscriber(SubscriberId::new(number)).expect("it is there").clone();
         let subscriber = Subscriber { sponsor: Some(Arc::new(sponsor)), ..owner };
-        let outcome = self.mutate(Mutation::PutSubscriber(subscriber), Timestamp::default());
+        let outcome = self.mutate(Change::PutSubscriber(subscriber), Timestamp::default());
         assert!(matches!(*outcome, MutationOutcome::Done { .. }), "{outcome:?}");
     }
 
@@ -140,7 +142,7 @@ impl World {
             let (account, amount) = (correction.original.account.get(), correction.amount);
             let key = IdempotencyKey::new(&format!("again {} {}", correction.position, self.cdrs.len()));
             let correct =
-                Mutation::Correct { correction: Box::new(correction), key, digest: 0, reason: "story".into() };
+                Change::Correct(Box::new(correction)).asked(Request { key, digest: 0, reason: "story".into() });
             match &*self.mutate(correct, now) {
                 MutationOutcome::Done { .. } => said.push((account, amount.to_string())),
                 MutationOutcome::Refused(refusal) => said.push((account, format!("{refusal:?}"))),
@@ -197,7 +199,8 @@ impl World {
         }
     }
 
-    pub(crate) fn mutate(&mut self, mutation: Mutation, now: Timestamp) -> Arc<MutationOutcome> {
+    pub(crate) fn mutate(&mut self, mutation: impl Into<Mutation>, now: Timestamp) -> Arc<MutationOutcome> {
+        let mutation = mutation.into();
         self.catch_up_mutation(&mutation, now);
         let mut effects = self.shard.mutate(&self.tariffs, mutation.clone(), now);
         self.place(&mut effects.cdrs);
@@ -205,6 +208,28 @@ impl World {
         self.catch_up_mutation(&mutation, now);
         self.archive();
         effects.outcome
+    }
+
+    /// Has one account give money to another.
+    pub(crate) fn transfer(
+        &mut self,
+        (from, from_bucket): (AccountId, BucketId),
+        (to, to_bucket): (AccountId, Bucket),
+        amount: Money,
+        request: Request,
+        now: Timestamp,
+    ) -> Arc<MutationOutcome> {
+        for account in [from, to] {
+            self.catch_up_mutation(&Change::SetCredit { account, limit: Money::ZERO }.into(), now);
+        }
+        let asked = Transfer { from, from_bucket, to, to_bucket, amount };
+        let mut pair = Pair::One(&mut self.shard);
+        let (mut given, mut taken) = transfer(&mut pair, &self.tariffs, asked, request, now);
+        for (cdrs, writes) in [(&mut given.cdrs, &given.writes), (&mut taken.cdrs, &taken.writes)] {
+            self.place(cdrs);
+            self.keep(writes);
+        }
+        given.outcome
     }
 
     /// Lets everything happen that is due; says which sessions ended and which were forgotten.
@@ -309,6 +334,10 @@ impl World {
                     (CdrKind::ReRate, _) if movement.delta > 0 => Flow::Refund,
                     (CdrKind::Allowance, _) => Flow::Grant,
                     (CdrKind::Expiry, _) => Flow::Expiry,
+                    (CdrKind::Adjustment, _) if movement.delta < 0 => Flow::AdjustmentOut,
+                    (CdrKind::Adjustment, _) => Flow::AdjustmentIn,
+                    (CdrKind::Transfer, _) if movement.delta < 0 => Flow::TransferOut,
+                    (CdrKind::Transfer, _) => Flow::TransferIn,
                     (
                         CdrKind::Usage
                         | CdrKind::Suspense
@@ -437,6 +466,11 @@ pub(crate) fn price(id: &str, group: Option<u32>, measure: Measure, rate: Rate) 
     Price::flat(PriceId::new(id), filter, measure, rate)
 }
 
+/// What makes a mutation known again.
+pub(crate) fn request(key: &str, digest: u64) -> Request {
+    Request { key: IdempotencyKey::new(key), digest, reason: "test".into() }
+}
+
 /// A request of the subscriber with this number; its digest is over the action.
 pub(crate) fn command(seconds: i64, subscriber: u64, session: &str, number: u32, action: Action) -> Command {
     Command {
@@ -466,14 +500,8 @@ pub(crate) fn command(seconds: i64, subscriber: u64, session: &str, number: u32,
 }
 
 pub(crate) fn top_up(account: u64, bucket: Bucket, amount: Money, key: &str) -> Mutation {
-    Mutation::TopUp {
-        account: AccountId::new(account),
-        amount,
-        digest: digest(&format!("{bucket:?}{amount}")),
-        bucket,
-        key: IdempotencyKey::new(key),
-        reason: "test".into(),
-    }
+    let digest = digest(&format!("{bucket:?}{amount}"));
+    Change::TopUp { account: AccountId::new(account), amount, bucket }.asked(request(key, digest))
 }
 
 /// FNV-1a.
