@@ -11,14 +11,15 @@ use std::path::Path;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use diameter::dictionary::{self, Kind};
-use diameter::gy::client::Cca;
+use diameter::gy::ask::{Addressee, Answer, Ask, Scope, encode as encode_ask};
+use diameter::gy::client::{self, Cca, Demand};
 use diameter::gy::request::{IDENTIFIERS_MAX, REPORTS_MAX, SERVICE_IDS_MAX, SERVICES_MAX};
 use diameter::gy::{Echo, Names, PeerProfile, ServiceContexts, encode, parse, recognise};
 use diameter::peer::DisconnectCause;
 use diameter::validate::check_message_grammar;
 use diameter::{
-    Avp, AvpCode, AvpFlags, Avps, CommandCode, DecodeError, Event, Handled, Header, Message, ResultCode, UnknownAvps,
-    error_answer, frame_length, validate,
+    Avp, AvpCode, AvpFlags, Avps, CommandCode, DecodeError, Event, Handled, Header, Identity, Message, ResultCode,
+    UnknownAvps, error_answer, frame_length, validate,
 };
 use rating_engine::command::{
     Action, Answered, Command, Denial, Grant, Outcome, Refusal, ServiceOutcome, ServiceResult,
@@ -577,4 +578,56 @@ fn gy_answer() {
         }
     });
     assert!(read > 0);
+}
+
+/// A mutated RAA, ASA, RAR or ASR is read or refused, and what is kept of it is bounded.
+#[test]
+fn gy_ask() {
+    let session = SessionId::new(b"pgw01.example.net;1;2;gy");
+    let to = Addressee { session: &session, host: "pgw01.example.net", realm: "example.net" };
+    let scope = Scope { rating_group: Some(RatingGroup::new(10)), service: Some(ServiceId::new(7)) };
+    let asks = [Ask::Reauthorise(scope), Ask::Abort];
+    let mut corpus = Vec::new();
+    for ask in asks {
+        let mut request = Vec::new();
+        encode_ask(&mut request, ask, &to, &ours()).unwrap();
+        let read = Message::parse(&request).unwrap();
+        let mut answer = Vec::new();
+        client::answer(&mut answer, &read, &ours(), ResultCode::LIMITED_SUCCESS, Some("on its way")).unwrap();
+        let experimental = build(&read.header().answer(), |answer| {
+            answer.octets(AvpCode::SESSION_ID, session.octets());
+            answer.grouped(AvpCode::EXPERIMENTAL_RESULT, |result| {
+                result.u32(AvpCode::VENDOR_ID, 10_415);
+                result.u32(AvpCode::EXPERIMENTAL_RESULT_CODE, 5003);
+            });
+        });
+        corpus.extend([request, answer, experimental]);
+    }
+    let (mut read, mut refused, mut demands) = (0_u64, 0_u64, 0_u64);
+    rounds("gy_ask", |random| {
+        let octets = gy_mutated(random, &corpus);
+        let Ok(message) = Message::parse(&octets) else { return };
+        for ask in asks {
+            match Answer::read(&message, ask, &session) {
+                Ok(answer) => {
+                    read += 1;
+                    assert!(answer.message.is_none_or(|text| text.len() <= 3 * 512));
+                    let _ = (answer.code.meaning(), answer.code.to_string());
+                }
+                Err(error) => {
+                    refused += 1;
+                    assert!(error.to_string().len() < 4096);
+                }
+            }
+        }
+        if let Ok(Some(demand)) = Demand::read(&message) {
+            demands += 1;
+            let to = Addressee { session: &demand.session, host: &demand.host, realm: &demand.realm };
+            let own = Identity { host: demand.server.clone(), ..ours() };
+            let mut again = Vec::new();
+            encode_ask(&mut again, demand.ask, &to, &own).unwrap();
+            assert_eq!(Demand::read(&Message::parse(&again).unwrap()).unwrap(), Some(demand));
+        }
+    });
+    assert!(read > 0 && refused > 0 && demands > 0);
 }

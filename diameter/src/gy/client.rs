@@ -1,21 +1,23 @@
 //! The other side: CCRs as a client writes them and CCAs as it reads them, for traffic generators and tests.
 //!
-//! [`Ccr`] borrows everything and is written into a buffer that the caller keeps; [`Cca`] owns the little that a client
-//! acts on. Both speak in charging's own words, so that what goes in on one side can be compared with what comes out on
+//! [`Ccr`] borrows everything and is written into a buffer that the caller keeps; [`Cca`] and [`Demand`] own the little that a
+//! client acts on. Both speak in charging's own words, so that what goes in on one side can be compared with what comes out on
 //! the other. Absent: the state machine of a client (RFC 8506 7).
 
 use rating_engine::command::{Requested, ServiceRequest, TariffPart};
 use rating_engine::context::{ImsContext, PacketContext, SmsContext};
-use rating_engine::ids::{Identifier, RatingGroup, ServiceId};
+use rating_engine::ids::{Identifier, RatingGroup, ServiceId, SessionId};
 use rating_engine::tariff::ServiceKey;
 use rating_engine::time::Timestamp;
 use rating_engine::units::{MoneyUnits, Units};
 
+use super::ask::{AUTHORIZE_ONLY, Ask, Scope};
+use super::request::session_name;
 use super::units::{read_member, read_money, write_members};
 use super::{request_type, requested_action, service, tariff_change_usage};
 use crate::avp::Avp;
 use crate::dictionary::AvpCode;
-use crate::error::{DecodeError, ResultCode};
+use crate::error::{DecodeError, Identity, ResultCode};
 use crate::header::{ApplicationId, CommandCode, Flags, Header};
 use crate::message::{Message, MessageTooLong, MessageWriter};
 
@@ -372,4 +374,87 @@ impl ServiceAnswer {
         }
         Ok(())
     }
+}
+
+/// What a client reads of a RAR or ASR.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Demand {
+    /// What the server asks for.
+    pub ask: Ask,
+    /// The session, sub-session included; of an ASR, the whole session.
+    pub session: SessionId,
+    /// Origin-Host.
+    pub server: String,
+    /// Destination-Host: the client that is meant.
+    pub host: String,
+    /// Destination-Realm.
+    pub realm: String,
+}
+
+impl Demand {
+    /// Reads a request of the server; `None` when it is neither RAR nor ASR.
+    ///
+    /// # Errors
+    /// It is not complete, or an AVP in it cannot be read or used.
+    pub fn read(message: &Message<'_>) -> Result<Option<Self>, DecodeError> {
+        let command = message.header().command;
+        let is_rar = command == CommandCode::RE_AUTH;
+        if !message.header().is_request() || !(is_rar || command == CommandCode::ABORT_SESSION) {
+            return Ok(None);
+        }
+        let mut scope = Scope::default();
+        let (mut session, mut sub_session, mut kind) = (None, None, None);
+        let (mut server, mut host, mut realm) = (None, None, None);
+        for avp in message.avps() {
+            let avp = avp?;
+            match avp.code {
+                AvpCode::SESSION_ID => session = Some(avp),
+                AvpCode::CC_SUB_SESSION_ID => sub_session = Some(avp.u64()?),
+                AvpCode::ORIGIN_HOST => server = Some(avp.utf8()?.to_owned()),
+                AvpCode::DESTINATION_HOST => host = Some(avp.utf8()?.to_owned()),
+                AvpCode::DESTINATION_REALM => realm = Some(avp.utf8()?.to_owned()),
+                AvpCode::RE_AUTH_REQUEST_TYPE if avp.u32()? != AUTHORIZE_ONLY => return Err(avp.invalid_value()),
+                AvpCode::RE_AUTH_REQUEST_TYPE => kind = Some(()),
+                AvpCode::RATING_GROUP => scope.rating_group = Some(RatingGroup::new(avp.u32()?)),
+                AvpCode::SERVICE_IDENTIFIER => scope.service = Some(ServiceId::new(avp.u32()?)),
+                _ => {}
+            }
+        }
+        let missing = |code| DecodeError::MissingAvp { code };
+        let session = session.ok_or(missing(AvpCode::SESSION_ID))?;
+        if is_rar {
+            kind.ok_or(missing(AvpCode::RE_AUTH_REQUEST_TYPE))?;
+        }
+        Ok(Some(Self {
+            ask: if is_rar { Ask::Reauthorise(scope) } else { Ask::Abort },
+            session: session_name(&session, sub_session.filter(|_| is_rar)).map_err(|error| error.defect)?,
+            server: server.ok_or(missing(AvpCode::ORIGIN_HOST))?,
+            host: host.ok_or(missing(AvpCode::DESTINATION_HOST))?,
+            realm: realm.ok_or(missing(AvpCode::DESTINATION_REALM))?,
+        }))
+    }
+}
+
+/// Appends the answer of `own` to a request of the server, RAR or ASR, and returns its length.
+///
+/// # Errors
+/// The answer is longer than a message can be; `out` is as it was.
+pub fn answer(
+    out: &mut Vec<u8>,
+    request: &Message<'_>,
+    own: &Identity,
+    code: ResultCode,
+    error: Option<&str>,
+) -> Result<usize, MessageTooLong> {
+    let mut answer = MessageWriter::new(out, &request.header().answer());
+    if let Some(session) = request.find(AvpCode::SESSION_ID) {
+        answer.copy(&session);
+    }
+    answer.u32(AvpCode::RESULT_CODE, code.0);
+    answer.utf8(AvpCode::ORIGIN_HOST, &own.host);
+    answer.utf8(AvpCode::ORIGIN_REALM, &own.realm);
+    if let Some(error) = error {
+        answer.utf8(AvpCode::ERROR_MESSAGE, error);
+    }
+    answer.finish()
 }

@@ -1,14 +1,15 @@
 //! Credit control over Gy and Ro (RFC 8506, TS 32.299) as seen from the charging system: a CCR becomes a
 //! [`Command`](rating_engine::command::Command), an [`Outcome`](rating_engine::command::Outcome) becomes a CCA.
 //!
-//! [`request`] reads, [`answer`] writes, [`profile`] says what a kind of client needs beyond the standard; [`client`]
-//! is the other side of both, for traffic generators and tests. Requests arrive here after
+//! [`request`] reads, [`answer`] writes, [`profile`] says what a kind of client needs beyond the standard; [`ask`] is what
+//! we ask clients; [`client`] is the other side of all, for traffic generators and tests. Requests arrive here after
 //! [`Peer`](crate::peer::Peer) has found them well formed and addressed to us.
 //!
 //! Nothing here looks up subscribers, prices anything, keeps state, waits or reads a clock. Absent: pools
 //! (G-S-U-Pool-Reference), envelopes, final units that redirect or restrict, announcements, tariff switches in grants.
 
 pub mod answer;
+pub mod ask;
 pub mod client;
 mod digest;
 pub mod profile;

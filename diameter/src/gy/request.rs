@@ -151,9 +151,7 @@ impl Echo {
     /// The Session-Id.
     #[must_use]
     pub fn session_id(&self) -> &[u8] {
-        let octets = self.session.octets();
-        let behind = if self.sub_session.is_some() { SUB_SESSION_OCTETS } else { 0 };
-        octets.get(..octets.len().saturating_sub(behind)).unwrap_or(octets)
+        session_parts(&self.session).0
     }
 }
 
@@ -603,7 +601,7 @@ fn read(
 }
 
 /// The name of the session. A zero octet in a Session-Id could make two sessions one.
-fn session_name(session_id: &Avp<'_>, sub_session: Option<u64>) -> Result<SessionId, GyError> {
+pub(super) fn session_name(session_id: &Avp<'_>, sub_session: Option<u64>) -> Result<SessionId, GyError> {
     let octets = session_id.data;
     if octets.is_empty() || octets.len() > SESSION_ID_OCTETS_MAX || octets.contains(&0) {
         let hint = "it has to be 1 to 255 octets long and without zero octets";
@@ -613,6 +611,15 @@ fn session_name(session_id: &Avp<'_>, sub_session: Option<u64>) -> Result<Sessio
         None => SessionId::new(octets),
         Some(sub_session) => SessionId::new(&[octets, &[0], &sub_session.to_be_bytes()].concat()),
     })
+}
+
+/// Session-Id and CC-Sub-Session-Id of a session's name.
+pub(super) fn session_parts(session: &SessionId) -> (&[u8], Option<u64>) {
+    let octets = session.octets();
+    match octets.split_last_chunk::<SUB_SESSION_OCTETS>() {
+        Some((session_id, [0, sub_session @ ..])) => (session_id, Some(u64::from_be_bytes(*sub_session))),
+        Some(_) | None => (octets, None),
+    }
 }
 
 fn event_time(avp: &Avp<'_>, now: Timestamp) -> Result<Timestamp, GyError> {

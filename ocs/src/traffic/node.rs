@@ -7,9 +7,9 @@
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
-use diameter::gy::client::Kind;
+use diameter::gy::client::{self, Kind};
 use diameter::header::HEADER_OCTETS;
-use diameter::{AvpCode, CommandCode, Message, MessageWriter, ResultCode};
+use diameter::{CommandCode, Identity, Message, ResultCode};
 use diameter_tcp::client::Sender;
 
 use super::TrafficError;
@@ -296,15 +296,9 @@ impl Node {
 
     /// Consents to what a server may ask (RAR, ASR). The next request comes by itself.
     fn reply(&self, request: &Message<'_>, replies: &mut Vec<u8>) {
-        let mut answer = MessageWriter::new(replies, &request.header().answer());
-        if let Some(session) = request.find(AvpCode::SESSION_ID) {
-            answer.copy(&session);
-        }
-        answer.u32(AvpCode::RESULT_CODE, ResultCode::SUCCESS.0);
-        answer.utf8(AvpCode::ORIGIN_HOST, &self.element.host);
-        answer.utf8(AvpCode::ORIGIN_REALM, &self.element.realm);
+        let own = Identity { host: self.element.host.clone(), realm: self.element.realm.clone(), state: 0 };
         // Shorter than the request it answers, so never too long.
-        let _ = answer.finish();
+        let _ = client::answer(replies, request, &own, ResultCode::SUCCESS, None);
     }
 
     fn on_answer(&mut self, message: &Message<'_>, now: Instant) {
