@@ -156,6 +156,13 @@ impl<H: Handler> Exchange<H> {
                 Ok(id) => {
                     self.shared.stats.requests_sent.add(1);
                     self.asked.insert(id, asked);
+                    // Behind the answers that wait: a client that is told to ask again has to know first what it was answered.
+                    if let Some(request) = self.peer.poll_transmit() {
+                        self.output.hold(|out| {
+                            out.extend_from_slice(&request);
+                            Some((Lsn::new(0), None))
+                        });
+                    }
                     self.settle();
                 }
                 Err(error) => {

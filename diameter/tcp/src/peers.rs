@@ -197,7 +197,8 @@ impl PeerHandle {
 
     /// Sends a request of ours (RAR, ASR), one whole message; its hop-by-hop and end-to-end ids are filled in on the way.
     ///
-    /// It is on its way when this returns; the future only waits for the answer, whose AVPs are unchecked.
+    /// It is on its way when this returns, behind every answer that was computed before; the future only waits for the
+    /// answer, whose AVPs are unchecked.
     pub fn request(&self, message: Bytes) -> impl Future<Output = Result<Bytes, RequestFailure>> + Send + use<> {
         let (sender, answer) = oneshot::channel();
         let queued = self.orders.try_send(Order::Request(message, sender)).map_err(|error| match error {

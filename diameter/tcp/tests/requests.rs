@@ -2,10 +2,13 @@
 
 mod support;
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use diameter::{AvpCode, CommandCode, MessageWriter, RequestError};
 use diameter_tcp::RequestFailure;
 use support::*;
+use tokio::io::AsyncWriteExt;
 
 fn rar() -> Bytes {
     build(CommandCode::RE_AUTH, 4, |rar| rar.utf8(AvpCode::SESSION_ID, "pgw.example.net;1;2;gy")).into()
@@ -51,6 +54,25 @@ async fn a_request_of_ours_finds_its_answer() {
     assert_eq!(third.await, Err(RequestFailure::ConnectionLost));
     eventually("gone", || world.peers.get("a").is_none()).await;
     assert_eq!(peer.request(rar()).await, Err(RequestFailure::ConnectionLost));
+}
+
+/// Denied, then paid: the client must know of the denial when it is told to ask again.
+#[tokio::test]
+async fn a_request_of_ours_does_not_overtake_answers_that_wait() {
+    let world = World::with(config(), |id| (u64::from(id), None));
+    let mut stream = world.open("a").await;
+    let requests: Vec<u8> = (1..=2).flat_map(|id| numbered(&ccr(), id)).collect();
+    stream.write_all(&requests).await.unwrap();
+    eventually("both handled", || world.stats.requests.get() == 2).await;
+    let _answer = world.peers.get("a").unwrap().request(rar());
+    eventually("sent", || world.stats.requests_sent.get() == 1).await;
+    world.mark.send_replace(1);
+    assert_eq!(id(&read_message(&mut stream).await), 1);
+    let early = tokio::time::timeout(Duration::from_millis(20), stream.peek(&mut [0])).await;
+    assert!(early.is_err(), "the second answer is not durable yet");
+    world.mark.send_replace(2);
+    assert_eq!(id(&read_message(&mut stream).await), 2);
+    assert_eq!(command(&read_message(&mut stream).await), CommandCode::RE_AUTH);
 }
 
 #[tokio::test]
