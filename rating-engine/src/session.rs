@@ -282,6 +282,11 @@ impl Session {
         matches!(self.phase, Phase::Open)
     }
 
+    /// Whether it is open and a service of it was denied for want of money or is on its final units.
+    pub fn waits(&self) -> bool {
+        self.is_open() && self.services.iter().any(|service| service.waiting)
+    }
+
     /// The stored answer of a request.
     pub fn answer(&self, kind: RequestKind, number: u32) -> Option<&StoredAnswer> {
         self.answers.iter().find(|answer| (answer.kind, answer.number) == (kind, number))

@@ -17,6 +17,7 @@ mod refusals;
 mod serve;
 mod stored;
 mod transfer;
+mod waiting;
 
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, VecDeque};
@@ -31,6 +32,7 @@ use self::refusals::{RefusalKey, Refusals};
 use self::serve::{release, serve_all};
 pub use self::stored::{Entity, Image};
 pub use self::transfer::{Pair, Transfer, transfer};
+use self::waiting::Waiting;
 use crate::account::{Account, AccountState, Counters, Means, Sponsor, Subscriber};
 use crate::cdr::{Cause, CdrKind, CdrSource, RatedCdr};
 use crate::command::{
@@ -160,6 +162,7 @@ pub struct Shard {
     deadlines: BinaryHeap<Reverse<(Timestamp, Due)>>,
     ended: Ended,
     open_sessions: usize,
+    waiting: Waiting,
     dirty: VecDeque<EntityKey>,
     /// Records that are gone but whose going is not stored yet.
     gone: HashMap<EntityKey, Gone>,
@@ -317,6 +320,7 @@ impl Shard {
             digest: command.digest,
             outcome: outcome.clone(),
         });
+        let waits = session.waits().then(|| session.id.clone());
         effects.opened = Some(session.id.clone());
         if effects.cdrs.iter().any(|cdr| cdr.cause == Cause::FirstUse) {
             self.queue_account(session.account, command.now);
@@ -326,6 +330,9 @@ impl Shard {
             effects.writes.push(Write::SessionGone(session.id.clone(), before));
         }
         self.put_session(session, SessionChange { fresh: true, context: true, answer: Some(answer) }, &mut effects);
+        if let Some(id) = waits {
+            self.note_waiting(&id);
+        }
         finish(effects, outcome)
     }
 
@@ -339,7 +346,7 @@ impl Shard {
             return answer;
         }
         let stops = matches!(command.action, Action::Stop(_));
-        let (was_open, phase) = (session.is_open(), session.phase);
+        let (was_open, waited, phase) = (session.is_open(), session.waits(), session.phase);
         // After its own stop only a late report is taken; after expiry or a denial its stop too (design 3.6).
         let taken = match session.phase {
             Phase::Open | Phase::Denied { .. } => true,
@@ -422,6 +429,9 @@ impl Shard {
         write_charged(&mut effects);
         let change = SessionChange { fresh: false, context: context_changed, answer: Some(answer) };
         effects.writes.push(Write::Session(session.id.clone(), change));
+        if session.waits() != waited {
+            waiting::note(&mut self.waiting, session);
+        }
         // A shorter validity or the end may bring the deadline forward; a stop after expiry may put it off.
         let (deadline, open, account) = (session.deadline(), session.is_open(), session.account);
         if (open && deadline < slot.queued) || session.phase != phase {
@@ -617,7 +627,7 @@ impl Shard {
         let (sponsor, mut nobody) = (session.sponsor.clone(), Counters::default());
         let means = means_of(&mut self.accounts, session.account, sponsor.as_deref(), &mut nobody);
         let Some(mut means) = means else { return };
-        let reserved_before = means.reserved_money();
+        let (reserved_before, waited) = (means.reserved_money(), session.waits());
         let since = session.services.iter().map(|service| service.since).max().unwrap_or(session.opened);
         end(session, &mut means, now, cause);
         let account = &*means.account;
@@ -634,6 +644,9 @@ impl Shard {
         effects.writes.push(Write::Account(session.account));
         effects.writes.push(Write::Session(id.clone(), SessionChange::default()));
         let deadline = session.deadline();
+        if waited {
+            waiting::note(&mut self.waiting, session);
+        }
         self.open_sessions = self.open_sessions.saturating_sub(1);
         self.queue(id, deadline);
         if cause != Cause::Reopened {

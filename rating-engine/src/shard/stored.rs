@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use super::{Due, MutationRecord, Shard, Slot, means_of, offers, touch};
+use super::{Due, MutationRecord, Shard, Slot, means_of, offers, touch, waiting};
 use crate::account::{Account, Counters, Subscriber, Who};
 use crate::cdr::{Cause, CdrKind, CdrSource, RatedCdr};
 use crate::command::{EntityKey, SessionChange, Write, Writes};
@@ -252,6 +252,7 @@ impl Shard {
     pub fn rebuild(&mut self, now: Timestamp, checkpoint: Lsn) {
         self.deadlines.clear();
         self.dirty.clear();
+        self.waiting.clear();
         self.last = self.last.max(checkpoint);
         self.stored = checkpoint;
         self.open_sessions = 0;
@@ -289,6 +290,9 @@ impl Shard {
                             means.of_mut(Who::Sponsor).hold_again(sponsored);
                         }
                     }
+                }
+                if session.waits() {
+                    waiting::note(&mut self.waiting, session);
                 }
                 slot.queued = session.deadline();
                 self.deadlines.push(Reverse((slot.queued, Due::Session(session.id.clone()))));

@@ -280,7 +280,7 @@ impl World {
         if open != self.shard.open_sessions() {
             return Err(format!("{open} sessions are open, {} are counted", self.shard.open_sessions()));
         }
-        Ok(())
+        audit_waiting(&self.shard)
     }
 
     fn audit_reserved(&self, account: &Account) -> Result<(), String> {
@@ -395,6 +395,7 @@ impl World {
             shard.load(Image::Session(Box::new(session.clone())), Lsn::new(1));
         }
         shard.rebuild(Timestamp::default(), Lsn::new(1));
+        audit_waiting(&shard).expect("the rebuilt shard");
         let (accounts, sessions) = image_of(&shard);
         (accounts, sessions, self.cdrs.len())
     }
@@ -418,6 +419,23 @@ impl World {
             }
         }
     }
+}
+
+/// Who pays finds exactly the sessions that wait for money.
+fn audit_waiting(shard: &Shard) -> Result<(), String> {
+    for account in shard.accounts() {
+        let pays = |session: &&Session| {
+            session.account == account.id || session.sponsor.as_ref().is_some_and(|it| it.account == account.id)
+        };
+        let waits = |session: &&Session| session.is_open() && session.services.iter().any(|service| service.waiting);
+        let mut all: Vec<_> = shard.sessions().filter(pays).filter(waits).map(|session| &session.id).collect();
+        all.sort();
+        let found: Vec<_> = shard.waiting(account.id).map(|session| &session.id).collect();
+        if all != found {
+            return Err(format!("for money of account {} wait {all:?}, found are {found:?}", account.id));
+        }
+    }
+    Ok(())
 }
 
 fn image_of(shard: &Shard) -> (Vec<Account>, Vec<Session>) {
