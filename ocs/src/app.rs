@@ -22,6 +22,7 @@ use rating_engine::ids::PartitionId;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::asking::Asking;
 use crate::clock::{Adjustment, Clock};
 use crate::config::Config;
 use crate::disk::Tending;
@@ -61,6 +62,7 @@ pub struct App {
     partition: PartitionId,
     telemetry: Arc<Telemetry>,
     disk: Tending,
+    asking: Arc<Asking>,
 }
 
 /// Installs the metrics exporter and serves it.
@@ -121,10 +123,12 @@ impl App {
             told.send_replace(lsn.get());
         });
         let front = Arc::new(GyFront::new(running.charging.clone(), &config.gy).map_err(because("Gy"))?);
-        let server = Server::new(transport(config), Peers::default(), GyHandler::new(front), mark.clone());
+        let peers = Peers::default();
+        let asking = Arc::new(Asking::start(identity(&config.gy), peers.clone(), front.ways(), telemetry.clone()));
+        let server = Server::new(transport(config), peers, GyHandler::new(front), mark.clone());
         let stats = server.stats();
         let partition = PartitionId::new(config.data.partition);
-        Ok(Self { running, server, stats, gy, grpc, clock_access, mark, partition, telemetry, disk })
+        Ok(Self { running, server, stats, gy, grpc, clock_access, mark, partition, telemetry, disk, asking })
     }
 
     /// Serves until `shutdown` is ready, then ends in good order.
@@ -132,12 +136,12 @@ impl App {
     /// # Errors
     /// When gRPC cannot be served.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), OpenError> {
-        let Self { running, server, stats, gy, grpc, clock_access, mark, partition, telemetry, disk } = self;
+        let Self { running, server, stats, gy, grpc, clock_access, mark, partition, telemetry, disk, asking } = self;
         let (stop, stopping) = watch::channel(false);
         let ended = |mut stopping: watch::Receiver<bool>| async move {
             let _ = stopping.wait_for(|stop| *stop).await;
         };
-        let desk = Arc::new(Desk::new(running.charging.clone(), mark));
+        let desk = Arc::new(Desk::new(running.charging.clone(), mark).asking(asking));
         let feed = Arc::new(StoreFeed::new(running.store.cdrs.clone(), partition));
         let export = CdrExportService::new(feed, ExportLimits::default());
         let streams = export.stats();

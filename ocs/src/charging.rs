@@ -19,7 +19,7 @@ use balance_store::Journal;
 use balance_store::records;
 use rating_engine::cdr::Cause;
 use rating_engine::command::{Change, Command, Effects, Mutation, MutationOutcome, Outcome, Refusal, RequestKind};
-use rating_engine::ids::{GroupId, Lsn, SessionId, TenantId};
+use rating_engine::ids::{AccountId, GroupId, Lsn, SessionId, TenantId};
 use rating_engine::session::Session;
 use rating_engine::shard::Shard;
 use rating_engine::shards::Shards;
@@ -27,6 +27,7 @@ use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
 
 use crate::archive::{ARCHIVE_AT_ONCE, Archive, Remembered};
+use crate::asking::{OpenSession, QUEUE_MAX};
 use crate::clients::{Clients, caseless};
 use crate::clock::Clock;
 use crate::directory::{Directory, Home};
@@ -404,6 +405,11 @@ impl Charging {
             }
         }
         released
+    }
+
+    /// Open sessions that wait for money of `account`, of `group`: as many as may be asked at once, and one more if there is.
+    pub fn waiting(&self, group: GroupId, account: AccountId) -> Vec<OpenSession> {
+        self.shards.with(group, |shard| shard.waiting(account).take(QUEUE_MAX + 1).map(OpenSession::from).collect())
     }
 
     /// Open sessions and money held, summed over all shards; for a start and for the audit.

@@ -10,6 +10,7 @@ use diameter::{CommandCode, Identity, Message, PeerFacts, Reason, ResultCode, er
 use diameter_tcp::{CloseReason, Handled, Handler, PeerEvent};
 use rating_engine::ids::{Lsn, SubscriberId};
 
+use crate::asking::Ways;
 use crate::charging::Charging;
 use crate::config;
 use crate::telemetry::PeerEnd;
@@ -35,6 +36,7 @@ pub struct GyFront {
     profiles: Profiles,
     standard: Arc<PeerProfile>,
     restarted: SyncSender<(Arc<str>, u32)>,
+    ways: Arc<Ways>,
 }
 
 impl GyFront {
@@ -68,7 +70,13 @@ impl GyFront {
             profiles: Profiles::new(profiles.collect()),
             standard: Arc::new(PeerProfile::STANDARD),
             restarted,
+            ways: Arc::default(),
         })
+    }
+
+    /// Over whom clients are reached that are not connected themselves.
+    pub fn ways(&self) -> Arc<Ways> {
+        self.ways.clone()
     }
 
     /// A restarted client's sessions are released beside the traffic, by one thread.
@@ -145,6 +153,7 @@ impl Handler for GyHandler {
             parsed.client_state = peer.origin_state.unwrap_or(0);
         }
         front.client_seen(&parsed.context.client_host, parsed.client_state);
+        front.ways.note(&parsed.context.client_host, &peer.host);
         let configured =
             front.profiles.find(&parsed.context.client_host, &parsed.context.client_realm, &peer.product).cloned();
         let profile = match &configured {

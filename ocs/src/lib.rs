@@ -5,6 +5,7 @@
 
 pub mod app;
 pub mod archive;
+pub mod asking;
 pub mod audit;
 pub mod catalogue;
 pub mod charging;

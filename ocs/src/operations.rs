@@ -17,6 +17,7 @@ use rating_engine::shard::Shard;
 use rating_engine::time::Timestamp;
 use tokio::sync::watch;
 
+use crate::asking::Asking;
 use crate::charging::{Charged, Charging};
 use crate::clock::ClockError;
 
@@ -28,12 +29,18 @@ const ROOM_PAUSE: Duration = Duration::from_millis(5);
 pub struct Desk {
     charging: Arc<Charging>,
     mark: watch::Receiver<u64>,
+    asking: Option<Arc<Asking>>,
 }
 
 impl Desk {
     /// Over `charging`; `mark` follows the durable mark.
     pub fn new(charging: Arc<Charging>, mark: watch::Receiver<u64>) -> Self {
-        Self { charging, mark }
+        Self { charging, mark, asking: None }
+    }
+
+    /// Asks sessions that wait for money to ask again when it arrives.
+    pub fn asking(self, asking: Arc<Asking>) -> Self {
+        Self { asking: Some(asking), ..self }
     }
 
     /// Moves a manual clock to `to`, dealing with every deadline on the way in its order.
@@ -138,6 +145,9 @@ impl Operations for Desk {
             MutationOutcome::Done { balance, cdr_number } => {
                 if !done.repeated {
                     self.charging.telemetry.topup();
+                    if let Some(asking) = &self.asking {
+                        asking.money_arrived(self.charging.waiting(group, account));
+                    }
                 }
                 Ok(ToppedUp { balance: *balance, currency, cdr_number: *cdr_number, repeated: done.repeated })
             }

@@ -52,6 +52,7 @@ pub struct Telemetry {
     answers_lost: Counter,
     stalled_connections: Counter,
     unanswered: Counter,
+    asked: [[Counter; ASK_RESULTS.len()]; ASKS.len()],
     octets_held: Gauge,
     topups: Counter,
     clock_jumps: Counter,
@@ -78,6 +79,54 @@ pub enum PeerEnd {
     Lost,
     /// It sent nonsense, or did not read.
     Broken,
+}
+
+/// What clients are asked for, as a label.
+const ASKS: [&str; 2] = ["reauthorise", "abort"];
+
+/// What a client is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskKind {
+    /// To ask anew for its units (RAR).
+    Reauthorise,
+    /// To end the session (ASR).
+    Abort,
+}
+
+/// Results of asking a client, as a label.
+const ASK_RESULTS: [&str; 9] = [
+    "consented",
+    "refused",
+    "unknown_session",
+    "no_peer",
+    "timed_out",
+    "connection_lost",
+    "busy",
+    "defective",
+    "left_out",
+];
+
+/// What came of asking a client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AskResult {
+    /// It does it.
+    Consented,
+    /// It does not, or an agent does not reach it.
+    Refused,
+    /// It does not have the session.
+    UnknownSession,
+    /// It is not connected.
+    NoPeer,
+    /// It did not answer.
+    TimedOut,
+    /// The connection ended first.
+    ConnectionLost,
+    /// Too much waits for its connection.
+    Busy,
+    /// What it answered cannot be read.
+    Defective,
+    /// It was not asked: too many wait to be.
+    LeftOut,
 }
 
 const KINDS: [&str; 4] = ["initial", "update", "termination", "event"];
@@ -208,6 +257,10 @@ impl Telemetry {
         describe_counter!("ocs_answers_lost_total", "Answers that were still waiting when their connection was gone");
         describe_counter!("ocs_connections_stalled_total", "Connections closed because the peer did not read");
         describe_counter!("ocs_requests_unanswered_total", "Requests that got no answer: alarm when above 0");
+        describe_counter!(
+            "ocs_asked_total",
+            "Sessions whose client was asked something, by what and by what came of it"
+        );
         describe_gauge!(
             "ocs_answer_octets_held",
             "Octets of answers that wait, for the disk or for their peer to read"
@@ -260,6 +313,8 @@ impl Telemetry {
             answers_lost: counter!("ocs_answers_lost_total"),
             stalled_connections: counter!("ocs_connections_stalled_total"),
             unanswered: counter!("ocs_requests_unanswered_total"),
+            asked: ASKS
+                .map(|kind| ASK_RESULTS.map(|result| counter!("ocs_asked_total", "kind" => kind, "result" => result))),
             octets_held: gauge!("ocs_answer_octets_held"),
             topups: counter!("ocs_topups_total"),
             clock_jumps: counter!("ocs_clock_jumps_total"),
@@ -407,6 +462,28 @@ impl Telemetry {
         self.answers_lost.increment(answers_lost);
         self.stalled_connections.increment(stalled);
         self.unanswered.increment(unanswered);
+    }
+
+    /// Clients were asked about so many sessions.
+    pub fn asked(&self, kind: AskKind, result: AskResult, count: u64) {
+        let [reauthorised, aborted] = &self.asked;
+        let results = match kind {
+            AskKind::Reauthorise => reauthorised,
+            AskKind::Abort => aborted,
+        };
+        let [consented, refused, unknown, no_peer, timed_out, lost, busy, defective, left_out] = results;
+        let counter = match result {
+            AskResult::Consented => consented,
+            AskResult::Refused => refused,
+            AskResult::UnknownSession => unknown,
+            AskResult::NoPeer => no_peer,
+            AskResult::TimedOut => timed_out,
+            AskResult::ConnectionLost => lost,
+            AskResult::Busy => busy,
+            AskResult::Defective => defective,
+            AskResult::LeftOut => left_out,
+        };
+        counter.increment(count);
     }
 
     /// Octets of answers that wait.
