@@ -36,7 +36,7 @@ fn read(folder: &Path, file: &str) -> String {
 }
 
 /// freeDiameter takes our CEA, keeps the watchdog alive and says goodbye; through it as a relay a client of another make
-/// opens, updates and ends a session, and the money is right.
+/// opens, updates and ends a session, and the money is right; and it is asked back the same way when a top-up comes.
 #[test]
 fn freediameter_connects_watches_relays_and_leaves() {
     set_up();

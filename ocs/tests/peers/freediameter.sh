@@ -60,7 +60,7 @@ await 5 "STATE_OPEN.*ocs.example.org" relay.log || exit 1
 
 if [ -n "$python" ]; then
     "$python" "$here/gy_client.py" 3868 --peer relay.example.net --realm example.org --record record --short \
-        >client.log 2>&1
+        --pay "'$ocs' account topup --amount 5.00 --key pay --server http://127.0.0.1:3879" >client.log 2>&1
     echo "client ended with $?" >>client.log
     "$ocs" account show 13 -o json --server http://127.0.0.1:3879 >account.json
 fi

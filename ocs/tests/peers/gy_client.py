@@ -1,21 +1,24 @@
 """A Gy client built on python-diameter, against `ocs` with demo data.
 
 Asserts what a network element is promised. Prints a line a promise and ends with 0 when all were kept.
-usage: gy_client.py PORT --peer HOST --realm REALM --record FILE [--short]
-FILE gets every message that was received, one a line, in hex. --short is one session and one event, for the way
-through a relay.
+usage: gy_client.py PORT --peer HOST --realm REALM --record FILE --pay COMMAND [--short]
+FILE gets every message that was received, one a line, in hex. COMMAND pays 5.00 in for the account that is appended to it.
+--short is one session and one that runs out of money, for the way through a relay.
 """
 
 import argparse
 import datetime
 import os
+import queue
+import shlex
+import subprocess
 import sys
 import threading
 
 from diameter.message.avp.grouped import (
     MultipleServicesCreditControl, PsInformation, RequestedServiceUnit, ServiceInformation, SmsInformation,
     SubscriptionId, UsedServiceUnit)
-from diameter.message.commands import CreditControlAnswer, CreditControlRequest
+from diameter.message.commands import CreditControlAnswer, CreditControlRequest, ReAuthRequest
 from diameter.node import Node
 from diameter.node.application import SimpleThreadingApplication
 from diameter.node.peer import PeerConnection
@@ -47,6 +50,7 @@ class Client:
         self.record = open(options.record, "w", encoding="ascii")
         self.watchdogs = threading.Event()
         self.realm = options.realm
+        self.asked = queue.Queue()
         self._listen_in()
         self.node = Node("pgw.example.net", "example.net", vendor_ids=[10415])
         self.node.idle_timeout, self.node.wakeup_interval = 1, 1
@@ -67,8 +71,17 @@ class Client:
         self.node.receive_cea = cea
         uri = f"aaa://{options.peer}:{options.port};transport=tcp"
         peer = self.node.add_peer(uri, options.realm, ip_addresses=["127.0.0.1"], is_persistent=True)
-        self.application = SimpleThreadingApplication(4, is_auth_application=True, request_handler=lambda *_: None)
-        self.node.add_application(self.application, [peer], realms=[options.realm])
+
+        def asked(application, message):
+            answer = message.to_answer()
+            answer.session_id = message.session_id
+            answer.origin_host, answer.origin_realm = b"pgw.example.net", b"example.net"
+            answer.result_code = 2002
+            self.asked.put(message)
+            return answer
+
+        self.application = SimpleThreadingApplication(4, is_auth_application=True, request_handler=asked)
+        self.node.add_application(self.application, [peer], realms=[options.realm, "example.net"])
         self.node.start()
         self.application.wait_for_ready(10)
 
@@ -192,6 +205,31 @@ def near_empty(client):
     promise(client.ask(session, TERMINATION, 3).result_code == 2001, "the end of an empty session: 2001")
 
 
+def money_arrives(client, pay):
+    """A session on its final units is told to ask again when there is money."""
+    session = client.session()
+    answer = client.ask(session, INITIAL, 0, service(10, octets(300 * MIB)), subscriber=1)
+    last = by_group(answer)[10]
+    promise(last.granted_service_unit.cc_total_octets == 150 * MIB, "3.00 at 0.02 a MiB are 150 MiB, not 300")
+    promise(last.final_unit_indication is not None, "and they are the last ones")
+    promise(client.asked.empty(), "nobody is told to ask again before there is money")
+    subprocess.run([*shlex.split(pay), "1"], check=True)
+    try:
+        asked = client.asked.get(timeout=1)
+    except queue.Empty:
+        promise(False, "a RAR comes within a second of the top-up")
+    promise(isinstance(asked, ReAuthRequest), "what comes is a RAR", asked)
+    promise(asked.session_id == session and asked.re_auth_request_type == 0, "for this session: AUTHORIZE_ONLY", asked)
+    promise(asked.destination_host == b"pgw.example.net" and asked.destination_realm == b"example.net",
+            "and this client", asked.destination_host)
+    answer = client.ask(session, UPDATE, 1, service(10, octets(MIB), used(MIB, reporting_reason=[3])))
+    more = by_group(answer)[10]
+    promise(more.granted_service_unit.cc_total_octets == MIB, "the update that follows is granted units")
+    promise(more.final_unit_indication is None, "which are not the last ones")
+    answer = client.ask(session, TERMINATION, 2, service(10, None, used(0)), termination_cause=1)
+    promise(answer.result_code == 2001 and client.asked.empty(), "and that is all", answer.result_code)
+
+
 def refused(client):
     """After near_empty: its subscriber has nothing left."""
     answer = client.ask(client.session(), INITIAL, 0, service(10, octets(MIB)), subscriber=999)
@@ -261,17 +299,20 @@ def main():
     parser.add_argument("--peer", required=True)
     parser.add_argument("--realm", required=True)
     parser.add_argument("--record", required=True)
+    parser.add_argument("--pay", required=True)
     parser.add_argument("--short", action="store_true")
     options = parser.parse_args()
     client = Client(options)
     promise(client.cea.result_code == 2001, "CER is answered with CEA 2001")
     if options.short:
         two_groups(client)
+        money_arrives(client, options.pay)
     else:
         promise(4 in client.cea.auth_application_id, "CEA offers application 4")
         promise(client.cea.origin_host.decode() == options.peer, "CEA names its sender")
         for story in (two_groups, near_empty, refused, events, command_level):
             story(client)
+        money_arrives(client, options.pay)
     promise(client.watchdogs.wait(8), "the watchdog works both ways")
     client.node.stop(wait_timeout=5)
     promise(not client.node.connections, "DPR is answered and the connection closed")

@@ -20,9 +20,10 @@ fn another_implementation_is_charged_as_the_standard_says() {
     let mut client = Command::new(python);
     client.arg(here().join("gy_client.py")).arg(ocs.gy.port().to_string());
     client.args(["--peer", "ocs.example.org", "--realm", "example.org", "--record"]).arg(&record);
+    client.arg("--pay").arg(ocs.pays_in());
     let ran = bounded(&mut client, ocs.folder(), Duration::from_secs(40));
     assert!(ran.status.success(), "{}", said(&ran));
-    for subscriber in ["11", "13", "20", "30"] {
+    for subscriber in ["1", "11", "13", "20", "30"] {
         assert_eq!(ocs.micros(subscriber, "reserved"), 0, "subscriber {subscriber}");
     }
     // 15.00: 0.09 there and back, then 0.18 and 0.09.

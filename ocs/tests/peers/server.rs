@@ -111,6 +111,11 @@ impl Ocs {
         assert!(paid.status.success(), "{}", said(&paid));
     }
 
+    /// The command line that pays 5.00 in for the account that is appended to it.
+    pub(crate) fn pays_in(&self) -> String {
+        format!("'{BINARY}' account topup --amount 5.00 --key pay --server http://{}", self.grpc)
+    }
+
     /// Stops it in good order and lets the audit recompute everything that it left behind.
     pub(crate) fn stop_and_audit(mut self) {
         terminate(&mut self.child);

@@ -5,6 +5,10 @@ use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+use diameter::Identity;
+use diameter::gy::ask::{Addressee, Ask, Scope, encode};
+use rating_engine::ids::{RatingGroup, ServiceId, SessionId};
+
 use crate::bad_input;
 use crate::server::{Ocs, said, set_up, skip};
 use crate::wire::*;
@@ -99,8 +103,24 @@ fn without_failed_avp(packet: &str) -> String {
     kept
 }
 
-/// Every answer to every defect, and the answers to a session with and without a rating group, an event at command level
-/// and goodbye, are messages that Wireshark's dictionary and rules have nothing against.
+/// What clients are asked, in every form.
+fn asked() -> Vec<Vec<u8>> {
+    let own = Identity { host: "ocs.example.org".into(), realm: "example.org".into(), state: 1 };
+    let scope = Scope { rating_group: Some(RatingGroup::new(7)), service: Some(ServiceId::new(8)) };
+    let names: [&[u8]; 2] = [b"pgw;1", b"pgw;1\0\0\0\0\0\0\0\0\x09"];
+    let asks = [Ask::Reauthorise(Scope::default()), Ask::Reauthorise(scope), Ask::Abort];
+    let each = |name: &[u8], ask| {
+        let session = SessionId::new(name);
+        let to = Addressee { session: &session, host: "pgw.example.net", realm: "example.net" };
+        let mut request = Vec::new();
+        encode(&mut request, ask, &to, &own).unwrap();
+        request
+    };
+    names.into_iter().flat_map(|name| asks.map(|ask| each(name, ask))).collect()
+}
+
+/// Every answer to every defect, the answers to a session with and without a rating group, an event at command level and
+/// goodbye, and what we ask clients, are messages that Wireshark's dictionary and rules have nothing against.
 #[test]
 fn wireshark_has_nothing_to_say_about_what_we_send() {
     set_up();
@@ -144,7 +164,7 @@ fn wireshark_has_nothing_to_say_about_what_we_send() {
     let mut version = Connection::open(ocs.gy, "version.example.net");
     version.ask(&Request { version: 2, ..Request::base("version.example.net", DWR) });
 
-    let heard = [connection.heard, refused.heard, version.heard].concat();
+    let heard = [connection.heard, refused.heard, version.heard, asked()].concat();
     assert!(heard.len() > defects);
     decodes_without_complaint(ocs.folder(), &heard);
     ocs.stop_and_audit();
