@@ -6,8 +6,15 @@ use std::path::PathBuf;
 use prost::Message;
 
 /// Every file with a service; what they import comes with them.
-const FILES: [&str; 4] =
-    [CDR_FILE, "ocs/operator/v1/accounts.proto", "ocs/operator/v1/clock.proto", "ocs/operator/v1/usage.proto"];
+const FILES: [&str; 7] = [
+    CDR_FILE,
+    "ocs/operator/v1/accounts.proto",
+    "ocs/operator/v1/audit.proto",
+    "ocs/operator/v1/clock.proto",
+    "ocs/operator/v1/sessions.proto",
+    "ocs/operator/v1/subscribers.proto",
+    "ocs/operator/v1/usage.proto",
+];
 const CDR_FILE: &str = "ocs/cdr/v1/cdr.proto";
 
 fn main() -> Result<(), Box<dyn Error>> {

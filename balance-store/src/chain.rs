@@ -1,16 +1,16 @@
-//! The cryptographic chain over CDRs: h_i = SHA-256(h_{i-1} || record octets).
+//! The cryptographic chain over CDRs, and over audit records: h_i = SHA-256(h_{i-1} || record octets).
 //!
-//! Every log frame and every CDR block carries the value after its last CDR, so that a record changed, removed or added later
-//! changes every value after it.
+//! Every log frame and every CDR block carries the value after its last CDR, every audit record the value after itself, so that
+//! a record changed, removed or added later changes every value after it.
 
 use sha2::{Digest, Sha256};
 
-/// The chain's value after some CDR.
+/// A chain's value after some record.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
-pub struct CdrChain([u8; 32]);
+pub struct HashChain([u8; 32]);
 
-impl CdrChain {
-    /// The value before the first CDR of a partition.
+impl HashChain {
+    /// The value before the first record.
     pub const START: Self = Self([0; 32]);
 
     /// A value read from somewhere.
@@ -32,14 +32,14 @@ impl CdrChain {
     }
 }
 
-impl std::fmt::Display for CdrChain {
+impl std::fmt::Display for HashChain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         self.0.iter().try_for_each(|octet| write!(f, "{octet:02x}"))
     }
 }
 
-impl std::fmt::Debug for CdrChain {
+impl std::fmt::Debug for HashChain {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "CdrChain({self})")
+        write!(f, "HashChain({self})")
     }
 }

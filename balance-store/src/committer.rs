@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use parking_lot::{Condvar, Mutex};
 
-use crate::{Appended, Batch, CdrChain, DurableMark, EntryWriter, FailureHook, Log, Lsn, StoreError};
+use crate::{Appended, Batch, DurableMark, EntryWriter, FailureHook, HashChain, Log, Lsn, StoreError};
 
 /// Limits of the journal.
 #[derive(Clone, Copy, Debug)]
@@ -235,7 +235,7 @@ struct Committer {
     mark: Arc<DurableMark>,
     log: Arc<dyn Log>,
     hooks: JournalHooks,
-    chain: CdrChain,
+    chain: HashChain,
     /// The buffer that is not open: being written, or empty and waiting to be swapped in.
     batch: Batch,
 }

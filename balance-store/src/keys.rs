@@ -7,6 +7,7 @@
 //! | identifier | tenant, 2 octets; kind, 1 octet; digits as a number of 8 octets, or text |
 //! | mutation | charging group, 8 octets; its idempotency key |
 //! | catalogue document | name, 0, version of 4 octets |
+//! | audit record | position, 8 octets |
 //!
 //! A tenant's identifiers of one kind, and the versions of one tariff, stand side by side. Absent: which family a key
 //! is in.
@@ -64,6 +65,11 @@ pub fn catalogue(out: &mut Vec<u8>, name: &TariffName, version: u32) {
     out.extend_from_slice(name.as_str().as_bytes());
     out.push(0);
     out.extend_from_slice(&version.to_be_bytes());
+}
+
+/// The key of an audit record.
+pub const fn audit(position: u64) -> [u8; 8] {
+    position.to_be_bytes()
 }
 
 /// The account of a key.

@@ -33,7 +33,7 @@ mod state;
 pub use cdrs::{
     CdrDurable, CdrError, CdrMover, CdrMoverOptions, CdrOptions, CdrReader, CdrRecord, CdrStore, decode_block,
 };
-pub use chain::CdrChain;
+pub use chain::HashChain;
 pub use checkpoint::{CheckpointHooks, CheckpointOptions, CheckpointStats, Checkpointer, DirtyRecord, DirtySource};
 pub use committer::{CommitStats, Journal, JournalHooks, JournalOptions};
 pub use cut_line::{CutLine, Holder};

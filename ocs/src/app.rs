@@ -141,7 +141,7 @@ impl App {
         let ended = |mut stopping: watch::Receiver<bool>| async move {
             let _ = stopping.wait_for(|stop| *stop).await;
         };
-        let desk = Arc::new(Desk::new(running.charging.clone(), mark).asking(asking));
+        let desk = Arc::new(Desk::new(&running, mark).asking(asking));
         let feed = Arc::new(StoreFeed::new(running.store.cdrs.clone(), partition));
         let export = CdrExportService::new(feed, ExportLimits::default());
         let streams = export.stats();

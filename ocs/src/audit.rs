@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use balance_store::records;
-use balance_store::{CdrChain, Frame};
+use balance_store::{Frame, HashChain};
 use foldhash::fast::RandomState;
 use rating_engine::account::{Account, Flow, Holding};
 use rating_engine::cdr::{CdrKind, Movement};
@@ -249,7 +249,7 @@ fn read_cdrs(loaded: &Loaded, report: &mut Report, progress: &mut impl FnMut(u64
     let mut walks = Walks::default();
     let mut reader = store.reader(first).map_err(because("CDR store"))?;
     let (mut expected, mut chain) = (first, store.first_chain());
-    if first.get() == 1 && chain != CdrChain::START {
+    if first.get() == 1 && chain != HashChain::START {
         report.find("the hash chain of the CDR store does not begin where a chain begins".to_owned());
     }
     while let Some(record) = reader.read_next().map_err(because("CDR store"))? {

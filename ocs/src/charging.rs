@@ -15,22 +15,26 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use balance_store::Journal;
-use balance_store::records;
+use balance_store::records::{self, EntryEncoder, Owner};
+use balance_store::{EntryWriter, Journal};
 use rating_engine::cdr::Cause;
-use rating_engine::command::{Change, Command, Effects, Mutation, MutationOutcome, Outcome, Refusal, RequestKind};
-use rating_engine::ids::{AccountId, GroupId, Lsn, SessionId, TenantId};
+use rating_engine::command::{
+    Change, Command, Effects, Mutation, MutationOutcome, Outcome, Refusal, Request, RequestKind,
+};
+use rating_engine::ids::{AccountId, CdrPosition, GroupId, Identifier, Lsn, SessionId, TenantId};
 use rating_engine::session::Session;
-use rating_engine::shard::Shard;
+use rating_engine::shard::{Shard, Transfer, transfer};
 use rating_engine::shards::Shards;
 use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
 
 use crate::archive::{ARCHIVE_AT_ONCE, Archive, Remembered};
 use crate::asking::{OpenSession, QUEUE_MAX};
+use crate::audit_log::{By, Subject};
 use crate::clients::{Clients, caseless};
 use crate::clock::Clock;
 use crate::directory::{Directory, Home};
+use crate::edge::{Beside, Edge, Ready};
 use crate::telemetry::Telemetry;
 
 /// Steps of expiry, and sessions looked at, under one hold of a shard's lock.
@@ -55,6 +59,8 @@ pub struct Charging {
     pub journal: Arc<Journal>,
     /// Ended sessions that are not in memory.
     pub archive: Archive,
+    /// What belongs to no shard.
+    pub edge: Arc<Edge>,
     /// Time.
     pub clock: Arc<Clock>,
     /// Metrics.
@@ -65,6 +71,27 @@ pub struct Charging {
     clients: Clients,
     /// Ended sessions that were forgotten before their time.
     forgotten_early: AtomicU64,
+}
+
+/// What [`Charging`] is made of; its members say what each is.
+#[derive(Debug)]
+pub struct Parts {
+    /// The accounts.
+    pub shards: Shards,
+    /// The index at the edge.
+    pub directory: Directory,
+    /// The log.
+    pub journal: Arc<Journal>,
+    /// Ended sessions that are not in memory.
+    pub archive: Archive,
+    /// What belongs to no shard.
+    pub edge: Arc<Edge>,
+    /// Time.
+    pub clock: Arc<Clock>,
+    /// Metrics.
+    pub telemetry: Arc<Telemetry>,
+    /// Entries waiting for the disk beyond this many octets make new sessions wait elsewhere.
+    pub batch_octets_max: u64,
 }
 
 /// An answer and the entry it waits for: nobody may see it before the durable mark has reached that entry.
@@ -79,6 +106,23 @@ pub struct Charged<T = Outcome> {
     pub repeated: bool,
 }
 
+/// Who asks, and what of it belongs to no shard.
+#[derive(Default)]
+pub struct Noting<'a> {
+    /// Who asks; `None` for what is not noted.
+    pub by: Option<&'a By>,
+    /// Identifiers, and whom they mean from now on.
+    pub identifiers: Vec<(TenantId, Identifier, Option<Owner>)>,
+    /// Whether what it is based on is still so; else it is refused, unless it is a repeat.
+    pub still: Option<&'a (dyn Fn(&Shard) -> bool + Sync)>,
+}
+
+impl std::fmt::Debug for Noting<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Noting").field("by", &self.by).field("identifiers", &self.identifiers).finish_non_exhaustive()
+    }
+}
+
 /// Where a command goes.
 struct Route {
     group: GroupId,
@@ -88,15 +132,8 @@ struct Route {
 
 impl Charging {
     /// Puts the parts together.
-    pub fn new(
-        shards: Shards,
-        directory: Directory,
-        journal: Arc<Journal>,
-        archive: Archive,
-        clock: Arc<Clock>,
-        telemetry: Arc<Telemetry>,
-        batch_octets_max: u64,
-    ) -> Self {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { shards, directory, journal, archive, edge, clock, telemetry, batch_octets_max } = parts;
         let clients = Clients::of(&shards);
         Self {
             shards,
@@ -104,6 +141,7 @@ impl Charging {
             tariffs: ArcSwap::from_pointee(archive.tariffs()),
             journal,
             archive,
+            edge,
             clock,
             telemetry,
             batch_octets_max,
@@ -245,36 +283,142 @@ impl Charging {
         }
     }
 
-    /// Does what a person or an import asks of a group.
+    /// Does what an import, or the system itself, asks of a group.
     pub fn mutate(&self, group: GroupId, mutation: impl Into<Mutation>, now: Timestamp) -> Charged<MutationOutcome> {
-        let mutation = mutation.into();
+        self.mutate_with(group, mutation.into(), now, Noting::default())
+    }
+
+    /// Does what a person asks, and notes it in the audit log.
+    pub fn mutate_for(&self, by: &By, group: GroupId, mutation: Mutation, now: Timestamp) -> Charged<MutationOutcome> {
+        self.mutate_with(group, mutation, now, Noting { by: Some(by), ..Noting::default() })
+    }
+
+    /// The same, with what is to be known of it elsewhere in the same entry.
+    pub fn mutate_with(
+        &self,
+        group: GroupId,
+        mutation: Mutation,
+        now: Timestamp,
+        noting: Noting<'_>,
+    ) -> Charged<MutationOutcome> {
         self.shards.with(group, |shard| {
             let tariffs = self.tariffs.load();
             while let Some(effects) = shard.catch_up_mutation(&tariffs, &mutation, now) {
                 let ((), _) = self.commit(shard, now, Some(group), effects);
             }
+            if noting.still.is_some_and(|still| !still(shard)) && !shard.knows(&mutation) {
+                let outcome = Arc::new(MutationOutcome::Refused(Refusal::Stale));
+                return Charged { outcome, lsn: shard.last_lsn(), repeated: false };
+            }
+            let subject = Subject::of(&mutation.change);
+            let before = noting.by.map(|_| subject.seen(shard));
             let effects = shard.mutate(&tariffs, mutation, now);
             let repeated = effects.repeated;
-            let (outcome, lsn) = self.commit(shard, now, Some(group), effects);
+            let mut beside = Beside { identifiers: noting.identifiers, ..Beside::default() };
+            if let (Some(by), Some(before)) = (noting.by, before) {
+                let mut differences = before.differences(&subject.seen(shard));
+                for (_, identifier, owner) in &beside.identifiers {
+                    let (named, whose) = (identifier.to_string(), owner.map(|owner| owner.subscriber.to_string()));
+                    differences.note(
+                        format!("identifiers/{named}"),
+                        String::new(),
+                        whose.unwrap_or_else(|| "nobody".to_owned()),
+                    );
+                }
+                beside.audit = Some(by.record(now, differences.into_vec()));
+            }
+            let beside = (beside.audit.is_some() || !beside.identifiers.is_empty()).then_some(&beside);
+            let (outcome, lsn) = self.commit_with(shard, now, Some(group), effects, beside);
             Charged { outcome, lsn, repeated }
+        })
+    }
+
+    /// Has one account give money to another, which may be in another shard: one entry has both halves.
+    pub fn transfer(
+        &self,
+        by: &By,
+        (giver, taker): (GroupId, GroupId),
+        asked: Transfer,
+        request: Request,
+        now: Timestamp,
+    ) -> Charged<MutationOutcome> {
+        self.shards.with_pair(giver, taker, |pair| {
+            let tariffs = self.tariffs.load();
+            for (group, account) in [(giver, asked.from), (taker, asked.to)] {
+                let shard = if account == asked.from { pair.giver() } else { pair.taker() };
+                while let Some(effects) = shard.catch_up_account(&tariffs, account, now) {
+                    let ((), _) = self.commit(shard, now, Some(group), effects);
+                }
+            }
+            let (from, to) = (Subject::Account(asked.from), Subject::Account(asked.to));
+            let before = (from.seen(pair.giver()), to.seen(pair.taker()));
+            let taker_id = asked.to;
+            let (mut given, mut taken) = transfer(pair, &tariffs, asked, request, now);
+            let repeated = given.repeated;
+            if given.writes.is_empty() {
+                let lsn = pair.giver().last_lsn().max(pair.taker().last_lsn());
+                return Charged { outcome: given.outcome, lsn, repeated };
+            }
+            let mut differences = before.0.differences(&from.seen(pair.giver()));
+            for other in before.1.differences(&to.seen(pair.taker())).into_vec() {
+                differences.note(format!("accounts/{taker_id}/{}", other.what), other.before, other.after);
+            }
+            let beside = Beside { audit: Some(by.record(now, differences.into_vec())), ..Beside::default() };
+            self.tariffs.load().book(&mut given.cdrs);
+            self.tariffs.load().book(&mut taken.cdrs);
+            let lsn = self.edge.append(&self.journal, &beside, |entry, ready| {
+                let first = entry.next_cdr();
+                pair.giver().place_cdrs(&mut given.cdrs, first);
+                let next = CdrPosition::new(first.get() + u64::try_from(given.cdrs.len()).unwrap_or(0));
+                pair.taker().place_cdrs(&mut taken.cdrs, next);
+                let encoder = EntryEncoder::begin(entry.buffer(), now, Some(giver)).writes(pair.giver(), &given.writes);
+                ready.write(encoder.writes(pair.taker(), &taken.writes)).finish();
+                for cdr in given.cdrs.iter().chain(&taken.cdrs) {
+                    entry.push_cdr_with(|_, out| records::encode_cdr(out, cdr));
+                }
+            });
+            pair.giver().logged(&given.writes, lsn);
+            pair.taker().logged(&taken.writes, lsn);
+            self.telemetry.facts(&given.facts);
+            Charged { outcome: given.outcome, lsn, repeated }
         })
     }
 
     /// Puts what was done into the log, under the shard's lock, and returns the answer with what it waits for.
     fn commit<T>(&self, shard: &mut Shard, now: Timestamp, group: Option<GroupId>, effects: Effects<T>) -> (T, Lsn) {
+        self.commit_with(shard, now, group, effects, None)
+    }
+
+    /// The same with what belongs to no shard; without writes nothing of it is written either.
+    fn commit_with<T>(
+        &self,
+        shard: &mut Shard,
+        now: Timestamp,
+        group: Option<GroupId>,
+        effects: Effects<T>,
+        beside: Option<&Beside>,
+    ) -> (T, Lsn) {
         let Effects { outcome, writes, mut cdrs, opened, forgotten, facts, .. } = effects;
         if writes.is_empty() {
             return (outcome, shard.last_lsn());
         }
         self.tariffs.load().book(&mut cdrs);
-        let appended = self.journal.append(|entry| {
+        let mut fill = |entry: &mut EntryWriter<'_>, ready: Option<&Ready<'_>>| {
             shard.place_cdrs(&mut cdrs, entry.next_cdr());
-            records::EntryEncoder::begin(entry.buffer(), now, group).writes(shard, &writes).finish();
+            let encoder = EntryEncoder::begin(entry.buffer(), now, group).writes(shard, &writes);
+            match ready {
+                Some(ready) => ready.write(encoder).finish(),
+                None => encoder.finish(),
+            }
             for cdr in &cdrs {
                 entry.push_cdr_with(|_, out| records::encode_cdr(out, cdr));
             }
-        });
-        shard.logged(&writes, appended.lsn);
+        };
+        let lsn = match beside {
+            Some(beside) => self.edge.append(&self.journal, beside, |entry, ready| fill(entry, Some(ready))),
+            None => self.journal.append(|entry| fill(entry, None)).lsn,
+        };
+        shard.logged(&writes, lsn);
         if let Some(id) = opened {
             let open = shard.session(&id).is_some_and(Session::is_open);
             self.directory.opened(id, group.unwrap_or_default(), open);
@@ -289,7 +433,7 @@ impl Charging {
             self.forgotten_early.fetch_add(facts.forgotten_early.into(), Ordering::Relaxed);
         }
         self.telemetry.facts(&facts);
-        (outcome, appended.lsn)
+        (outcome, lsn)
     }
 
     /// Ends what is due at `now` and forgets what need not be remembered any longer. Returns how much was done.

@@ -134,6 +134,12 @@ impl Directory {
         before.map(|pointer| pointer.at.0)
     }
 
+    /// Lets an identifier mean nobody.
+    pub fn unpoint(&self, tenant: TenantId, identifier: &Identifier) {
+        let name = Name::of(tenant, identifier);
+        self.part(&name).write().remove(&name);
+    }
+
     /// Notes an account's charging group.
     pub fn group_account(&self, account: AccountId, group: GroupId) {
         if account.get() != group.get() {

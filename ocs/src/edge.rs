@@ -1,14 +1,18 @@
-//! Records that belong to no shard: network identifiers and catalogue documents.
+//! Records that belong to no shard: network identifiers, catalogue documents, and the audit log.
 //!
-//! They go through the log like everything else; here they wait, dirty, until the checkpoint takes them.
+//! They go through the log like everything else, alone or in the entry of a command; here they wait, dirty, until the
+//! checkpoint takes them. The audit log's chain grows here, in the order of the log. Lock order: a shard, this, the open batch.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
-use balance_store::records::{self, EntryEncoder, Owner};
-use balance_store::{Family, Journal, keys};
-use parking_lot::Mutex;
+use balance_store::records::{self, AuditRecord, EntryEncoder, Owner};
+use balance_store::{EntryWriter, Family, HashChain, Journal, StateStore, keys};
+use parking_lot::{Mutex, MutexGuard};
 use rating_engine::ids::{Identifier, Lsn, TariffName, TenantId};
 use rating_engine::time::Timestamp;
+
+use crate::store::{OpenError, because};
 
 /// One record: its family, key, value and the entry that changed it.
 #[derive(Clone, Debug)]
@@ -17,18 +21,22 @@ pub struct EdgeRecord {
     pub family: Family,
     /// Its key.
     pub key: Vec<u8>,
-    /// Its octets.
-    pub value: Vec<u8>,
+    /// Its octets; `None` when it is gone.
+    pub value: Option<Vec<u8>>,
     /// The entry.
     pub lsn: Lsn,
 }
 
 impl EdgeRecord {
-    /// An identifier and whom it means, as entry `lsn` has it.
-    pub fn identifier(tenant: TenantId, identifier: &Identifier, owner: Owner, lsn: Lsn) -> Self {
-        let (mut key, mut value) = (Vec::new(), Vec::new());
+    /// An identifier and whom it means, as entry `lsn` has it; `None` for nobody any more.
+    pub fn identifier(tenant: TenantId, identifier: &Identifier, owner: Option<Owner>, lsn: Lsn) -> Self {
+        let mut key = Vec::new();
         keys::identifier(&mut key, tenant, identifier);
-        records::encode_owner(&mut value, owner, lsn);
+        let value = owner.map(|owner| {
+            let mut value = Vec::new();
+            records::encode_owner(&mut value, owner, lsn);
+            value
+        });
         Self { family: Family::Identifiers, key, value, lsn }
     }
 
@@ -37,17 +45,129 @@ impl EdgeRecord {
         let (mut key, mut value) = (Vec::new(), Vec::new());
         keys::catalogue(&mut key, name, version);
         records::encode_document(&mut value, source, lsn);
-        Self { family: Family::Catalogue, key, value, lsn }
+        Self { family: Family::Catalogue, key, value: Some(value), lsn }
+    }
+
+    fn audit(noted: &Noted, lsn: Lsn) -> Self {
+        let mut value = Vec::new();
+        records::encode_audit_value(&mut value, &noted.octets, noted.chain, lsn);
+        Self { family: Family::Audit, key: keys::audit(noted.position).to_vec(), value: Some(value), lsn }
     }
 }
 
+/// What an entry has beside the records of shards.
+#[derive(Clone, Debug, Default)]
+pub struct Beside {
+    /// Catalogue documents, under the names by which they are kept. They share no entry with records of a shard.
+    pub documents: Vec<(TariffName, u32, Arc<str>)>,
+    /// Identifiers, and whom they mean from now on.
+    pub identifiers: Vec<(TenantId, Identifier, Option<Owner>)>,
+    /// What is noted in the audit log.
+    pub audit: Option<AuditRecord>,
+}
+
+/// An audit record in its place.
+#[derive(Clone, Debug)]
+pub struct Noted {
+    /// From 1, without gaps.
+    pub position: u64,
+    /// The chain after it.
+    pub chain: HashChain,
+    /// Its octets.
+    pub octets: Arc<[u8]>,
+}
+
+/// What is beside, ready to be written.
+#[derive(Debug)]
+pub struct Ready<'a> {
+    beside: &'a Beside,
+    noted: Option<Noted>,
+}
+
+impl Ready<'_> {
+    /// Writes it into an entry.
+    pub fn write<'e>(&self, mut entry: EntryEncoder<'e>) -> EntryEncoder<'e> {
+        for (name, version, source) in &self.beside.documents {
+            entry = entry.catalogue(name, *version, source.as_bytes());
+        }
+        for (tenant, identifier, owner) in &self.beside.identifiers {
+            entry = entry.identifier(*tenant, identifier, *owner);
+        }
+        if let Some(Noted { position, chain, octets }) = &self.noted {
+            entry = entry.audit(*position, *chain, octets);
+        }
+        entry
+    }
+}
+
+#[derive(Debug)]
+struct Waiting {
+    dirty: VecDeque<EdgeRecord>,
+    /// The last audit record's position, and the chain after it.
+    audited: (u64, HashChain),
+    /// Audit records that the state store may not have.
+    recent: VecDeque<(Lsn, Noted)>,
+}
+
 /// Records waiting for the checkpoint.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Edge {
-    dirty: Mutex<VecDeque<EdgeRecord>>,
+    waiting: Mutex<Waiting>,
+    claims: Mutex<()>,
+}
+
+impl Default for Edge {
+    fn default() -> Self {
+        let waiting = Waiting { dirty: VecDeque::new(), audited: (0, HashChain::START), recent: VecDeque::new() };
+        Self { waiting: Mutex::new(waiting), claims: Mutex::default() }
+    }
 }
 
 impl Edge {
+    /// Held by whoever gives an identifier to somebody, from looking whose it is to pointing it: before any shard's lock.
+    pub fn claim(&self) -> MutexGuard<'_, ()> {
+        self.claims.lock()
+    }
+
+    /// Appends an entry that has something beside; `fill` writes it, and has [`Ready`] write its part last.
+    pub fn append(
+        &self,
+        journal: &Journal,
+        beside: &Beside,
+        fill: impl FnOnce(&mut EntryWriter<'_>, &Ready<'_>),
+    ) -> Lsn {
+        // Held over the append: a sweep that has this entry below its checkpoint must find the records here.
+        let mut waiting = self.waiting.lock();
+        let noted = beside.audit.as_ref().map(|record| {
+            let (position, chain) = waiting.audited;
+            let mut octets = Vec::new();
+            records::encode_audit(&mut octets, record);
+            Noted { position: position.saturating_add(1), chain: chain.after(&octets), octets: octets.into() }
+        });
+        let ready = Ready { beside, noted };
+        let lsn = journal.append(|entry| fill(entry, &ready)).lsn;
+        let documents = beside.documents.iter();
+        waiting.dirty.extend(
+            documents.map(|(name, version, source)| EdgeRecord::document(name, *version, source.as_bytes(), lsn)),
+        );
+        let identifiers = beside.identifiers.iter();
+        waiting.dirty.extend(
+            identifiers.map(|(tenant, identifier, owner)| EdgeRecord::identifier(*tenant, identifier, *owner, lsn)),
+        );
+        if let Some(noted) = ready.noted {
+            waiting.note(noted, lsn);
+        }
+        lsn
+    }
+
+    /// Appends an entry of nothing else.
+    pub fn append_alone(&self, journal: &Journal, now: Timestamp, beside: &Beside) -> Lsn {
+        let group = beside.identifiers.iter().find_map(|(.., owner)| owner.map(|owner| owner.group));
+        self.append(journal, beside, |entry, ready| {
+            ready.write(EntryEncoder::begin(entry.buffer(), now, group)).finish();
+        })
+    }
+
     /// Logs that an identifier points at a subscriber. The caller updates the directory.
     pub fn point(
         &self,
@@ -57,35 +177,81 @@ impl Edge {
         identifier: &Identifier,
         owner: Owner,
     ) -> Lsn {
-        // Held over the append: a sweep that has this entry below its checkpoint must find the record here.
-        let mut dirty = self.dirty.lock();
-        let appended = journal.append(|entry| {
-            EntryEncoder::begin(entry.buffer(), now, Some(owner.group))
-                .identifier(tenant, identifier, Some(owner))
-                .finish();
-        });
-        dirty.push_back(EdgeRecord::identifier(tenant, identifier, owner, appended.lsn));
-        appended.lsn
+        let identifiers = vec![(tenant, identifier.clone(), Some(owner))];
+        self.append_alone(journal, now, &Beside { identifiers, ..Beside::default() })
     }
 
     /// Logs a catalogue document, under the name by which it is kept.
     pub fn publish(&self, journal: &Journal, now: Timestamp, name: &TariffName, version: u32, source: &str) -> Lsn {
-        let mut dirty = self.dirty.lock();
-        let appended = journal.append(|entry| {
-            EntryEncoder::begin(entry.buffer(), now, None).catalogue(name, version, source.as_bytes()).finish();
-        });
-        dirty.push_back(EdgeRecord::document(name, version, source.as_bytes(), appended.lsn));
-        appended.lsn
+        let documents = vec![(name.clone(), version, source.into())];
+        self.append_alone(journal, now, &Beside { documents, ..Beside::default() })
     }
 
     /// Puts a record that the log's tail has among those that wait.
     pub fn push(&self, record: EdgeRecord) {
-        self.dirty.lock().push_back(record);
+        self.waiting.lock().dirty.push_back(record);
+    }
+
+    /// The same for an audit record.
+    pub fn push_audit(&self, position: u64, chain: HashChain, octets: &[u8], lsn: Lsn) {
+        self.waiting.lock().note(Noted { position, chain, octets: octets.into() }, lsn);
+    }
+
+    /// Finds the end of the audit log in the state store; returns the last record's entry.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn open_audit(&self, state: &dyn StateStore) -> Result<Option<Lsn>, OpenError> {
+        // Positions have no gaps: the last one is found by halving.
+        let (mut there, mut beyond) = (0u64, 1u64);
+        while stored(state, beyond)?.is_some() {
+            (there, beyond) = (beyond, beyond.saturating_mul(2));
+        }
+        while beyond - there > 1 {
+            let middle = there + (beyond - there) / 2;
+            if stored(state, middle)?.is_some() {
+                there = middle;
+            } else {
+                beyond = middle;
+            }
+        }
+        let Some((noted, lsn)) = stored(state, there)? else { return Ok(None) };
+        self.waiting.lock().audited = (there, noted.chain);
+        Ok(Some(lsn))
+    }
+
+    /// The position of the audit log's last record, 0 for none, and the chain after it.
+    pub fn audited(&self) -> (u64, HashChain) {
+        self.waiting.lock().audited
+    }
+
+    /// The audit record at a position.
+    ///
+    /// # Errors
+    /// When the state store cannot be read, or has something else there.
+    pub fn audit_record(&self, state: &dyn StateStore, position: u64) -> Result<Option<Noted>, OpenError> {
+        let recent = {
+            let waiting = self.waiting.lock();
+            let first = waiting.recent.front().map_or(0, |(_, noted)| noted.position);
+            let place = position.checked_sub(first).and_then(|place| usize::try_from(place).ok());
+            place.and_then(|place| waiting.recent.get(place)).map(|(_, noted)| noted.clone())
+        };
+        match recent {
+            Some(noted) => Ok(Some(noted)),
+            None => Ok(stored(state, position)?.map(|(noted, _)| noted)),
+        }
+    }
+
+    /// Everything up to `lsn` is in the state store.
+    pub fn swept(&self, lsn: Lsn) {
+        let mut waiting = self.waiting.lock();
+        let swept = waiting.recent.partition_point(|(of, _)| *of <= lsn);
+        waiting.recent.drain(..swept);
     }
 
     /// How many records wait.
     pub fn len(&self) -> usize {
-        self.dirty.lock().len()
+        self.waiting.lock().dirty.len()
     }
 
     /// Whether none waits.
@@ -95,8 +261,26 @@ impl Edge {
 
     /// Takes up to `max` records.
     pub fn take(&self, max: usize) -> Vec<EdgeRecord> {
-        let mut dirty = self.dirty.lock();
-        let take = dirty.len().min(max);
-        dirty.drain(..take).collect()
+        let mut waiting = self.waiting.lock();
+        let take = waiting.dirty.len().min(max);
+        waiting.dirty.drain(..take).collect()
     }
+}
+
+impl Waiting {
+    fn note(&mut self, noted: Noted, lsn: Lsn) {
+        self.audited = (noted.position, noted.chain);
+        self.dirty.push_back(EdgeRecord::audit(&noted, lsn));
+        self.recent.push_back((lsn, noted));
+    }
+}
+
+/// The audit record that the state store has at a position.
+fn stored(state: &dyn StateStore, position: u64) -> Result<Option<(Noted, Lsn)>, OpenError> {
+    let Some(value) = state.get(Family::Audit, &keys::audit(position)).map_err(because("audit log"))? else {
+        return Ok(None);
+    };
+    let (octets, chain, lsn) =
+        records::decode_audit_value(&value).map_err(because(&format!("audit record {position}")))?;
+    Ok(Some((Noted { position, chain, octets: octets.into() }, lsn)))
 }

@@ -4,10 +4,14 @@ use std::sync::Arc;
 
 use balance_store::records::{self, StoredCdr, StoredLine};
 use balance_store::{CdrError, CdrStore};
+use cdr_export::convert::put_rated_cdr;
 use cdr_export::{
     CdrBatch, CdrFeed, CdrReader, CdrView, ExchangeView, Extent, FeedStopped, LineView, OfferView, RatingView,
     ReadError, TariffView,
 };
+use ocs_proto::cdr::v1::RatedCdr;
+use ocs_proto::fields::Fields;
+use prost::Message;
 use rating_engine::ids::{CdrPosition, PartitionId};
 use tokio::sync::watch;
 
@@ -82,6 +86,14 @@ impl CdrReader for StoreReader {
         }
         Ok(())
     }
+}
+
+/// A stored CDR as it is shown to people.
+pub fn shown(partition: PartitionId, position: CdrPosition, cdr: &StoredCdr) -> RatedCdr {
+    let mut octets = Vec::new();
+    put_rated_cdr(&mut Fields::new(&mut octets), view(partition, position, cdr));
+    // What the export writes is the message: its tests say so.
+    RatedCdr::decode(&octets[..]).unwrap_or_default()
 }
 
 /// A stored CDR as the export sees it.

@@ -387,60 +387,94 @@ pub fn read_subscribers(
         if !seen.insert(raw.subscriber) {
             return Err(format!("subscriber {} stands in these files twice", raw.subscriber));
         }
-        let account = AccountId::new(raw.account);
-        let stands = |id| {
-            standing(id).ok_or_else(|| format!("account {id} is neither in the accounts file nor in the data folder"))
-        };
-        let own = stands(account)?;
-        let group = own.group;
-        if raw.group.is_some_and(|named| named != group.get()) {
-            return Err(format!("account {account} is in charging group {group}, not in {}", raw.group.unwrap_or(0)));
-        }
-        let offers: Vec<OfferName> = raw.offers.iter().map(|name| OfferName::new(name)).collect();
-        let mut of_offers = None;
-        for name in &offers {
-            let offer = offer(name);
-            let offer = offer
-                .ok_or_else(|| format!("offer '{name}' is neither in the catalogue files nor in the data folder"))?;
-            of_offers = of_offers.or(offer.tariff().cloned());
-        }
-        let tariff = match (&raw.tariff, of_offers) {
-            (Some(named), Some(of_offers)) if *named != *of_offers.as_str() => {
-                return Err(format!("tariff: '{named}', but its offers bring '{of_offers}'; leave the tariff out"));
-            }
-            (_, Some(of_offers)) => of_offers,
-            (Some(named), None) => TariffName::new(named),
-            (None, None) => return Err("a subscriber needs a tariff, or an offer that has one".to_owned()),
-        };
-        let windows = windows(&tariff)
-            .ok_or_else(|| format!("tariff '{tariff}' is neither in the catalogue files nor in the data folder"))?;
-        let sponsor = match &raw.sponsor {
-            None => None,
-            Some(raw) => {
-                let paying = AccountId::new(raw.account);
-                Some(sponsor(raw, (account, own), stands(paying)?, (&tariff, &windows))?)
-            }
-        };
-        let tenant = TenantId::new(raw.tenant);
-        let mut identifiers = Vec::with_capacity(raw.identifiers.len());
-        for text in &raw.identifiers {
-            let identifier = Identifier::from_str(text)?;
-            if !identifiers_seen.insert((tenant, identifier.clone())) {
+        let record = subscriber(&raw, &windows, &offer, &standing)?;
+        for identifier in &record.identifiers {
+            if !identifiers_seen.insert((record.subscriber.tenant, identifier.clone())) {
                 return Err(format!("identifier {identifier} stands in these files twice"));
             }
-            identifiers.push(identifier);
         }
-        if identifiers.is_empty() {
-            return Err("a subscriber needs at least one identifier, e.g. \"imsi-001010000000001\"".to_owned());
-        }
-        let id = SubscriberId::new(raw.subscriber);
-        let counters = counters(&raw.counters)?;
-        let state = raw.state.into();
-        let subscriber = Subscriber { id, tenant, account, group, tariff, state, counters, sponsor };
-        let record = SubscriberRecord { subscriber, identifiers, offers };
         fits(&record)?;
         Ok(record)
     })
+}
+
+/// The account that one line of an account file says.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn account_of(line: &str) -> Result<Account, String> {
+    account(&serde_json::from_str(line).map_err(|error| said(&error))?)
+}
+
+/// The subscriber that one line of a subscriber file says; the rest as [`read_subscribers`].
+///
+/// # Errors
+/// What is wrong with it.
+pub fn subscriber_of(
+    line: &str,
+    windows: impl Fn(&TariffName) -> Option<BTreeSet<Box<str>>>,
+    offer: impl Fn(&OfferName) -> Option<Arc<OfferVersion>>,
+    standing: impl Fn(AccountId) -> Option<Standing>,
+) -> Result<SubscriberRecord, String> {
+    subscriber(&serde_json::from_str(line).map_err(|error| said(&error))?, windows, offer, standing)
+}
+
+fn subscriber(
+    raw: &RawSubscriber,
+    windows: impl Fn(&TariffName) -> Option<BTreeSet<Box<str>>>,
+    offer: impl Fn(&OfferName) -> Option<Arc<OfferVersion>>,
+    standing: impl Fn(AccountId) -> Option<Standing>,
+) -> Result<SubscriberRecord, String> {
+    let account = AccountId::new(raw.account);
+    let stands =
+        |id| standing(id).ok_or_else(|| format!("account {id} is neither in the accounts file nor in the data folder"));
+    let own = stands(account)?;
+    let group = own.group;
+    if raw.group.is_some_and(|named| named != group.get()) {
+        return Err(format!("account {account} is in charging group {group}, not in {}", raw.group.unwrap_or(0)));
+    }
+    let offers: Vec<OfferName> = raw.offers.iter().map(|name| OfferName::new(name)).collect();
+    let mut of_offers = None;
+    for name in &offers {
+        let offer = offer(name);
+        let offer =
+            offer.ok_or_else(|| format!("offer '{name}' is neither in the catalogue files nor in the data folder"))?;
+        of_offers = of_offers.or(offer.tariff().cloned());
+    }
+    let tariff = match (&raw.tariff, of_offers) {
+        (Some(named), Some(of_offers)) if *named != *of_offers.as_str() => {
+            return Err(format!("tariff: '{named}', but its offers bring '{of_offers}'; leave the tariff out"));
+        }
+        (_, Some(of_offers)) => of_offers,
+        (Some(named), None) => TariffName::new(named),
+        (None, None) => return Err("a subscriber needs a tariff, or an offer that has one".to_owned()),
+    };
+    let windows = windows(&tariff)
+        .ok_or_else(|| format!("tariff '{tariff}' is neither in the catalogue files nor in the data folder"))?;
+    let sponsor = match &raw.sponsor {
+        None => None,
+        Some(raw) => {
+            let paying = AccountId::new(raw.account);
+            Some(sponsor(raw, (account, own), stands(paying)?, (&tariff, &windows))?)
+        }
+    };
+    let tenant = TenantId::new(raw.tenant);
+    let mut identifiers = Vec::with_capacity(raw.identifiers.len());
+    for text in &raw.identifiers {
+        let identifier = Identifier::from_str(text)?;
+        if identifiers.contains(&identifier) {
+            return Err(format!("identifier {identifier} stands in the record twice"));
+        }
+        identifiers.push(identifier);
+    }
+    if identifiers.is_empty() {
+        return Err("a subscriber needs at least one identifier, e.g. \"imsi-001010000000001\"".to_owned());
+    }
+    let id = SubscriberId::new(raw.subscriber);
+    let counters = counters(&raw.counters)?;
+    let state = raw.state.into();
+    let subscriber = Subscriber { id, tenant, account, group, tariff, state, counters, sponsor };
+    Ok(SubscriberRecord { subscriber, identifiers, offers })
 }
 
 fn hash_set() -> std::collections::HashSet<u64, foldhash::fast::RandomState> {

@@ -7,6 +7,7 @@ pub mod app;
 pub mod archive;
 pub mod asking;
 pub mod audit;
+pub mod audit_log;
 pub mod catalogue;
 pub mod charging;
 pub mod cli;

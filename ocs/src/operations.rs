@@ -2,24 +2,36 @@
 //!
 //! Every answer waits for the durable mark like a network element's: nobody sees what a crash could take back.
 
+mod accounts;
+mod audit;
+mod sessions;
+mod subscribers;
+
 use std::sync::Arc;
 use std::time::Duration;
 
+use balance_store::{CdrStore, StateStore};
 use ocs_api::{
-    AccountSelector, AccountSnapshot, ClockReading, ClockRefusal, OperationError, Operations, Recorded, Selection,
-    SubscriberSnapshot, TopUp, ToppedUp,
+    AccountChange, AccountSelector, AccountSnapshot, Ask, AuditVerdict, Caller, Changed, ClientAnswer, ClockReading,
+    ClockRefusal, Loaded, NewAccount, OperationError, Operations, Put, Recorded, Row, Selection, SessionFilter,
+    SessionSnapshot, SubscriberPut, SubscriberSelector, SubscriberSnapshot, TopUp, ToppedUp, TransferAsked, name,
 };
+use ocs_proto::cdr::v1::RatedCdr;
+use ocs_proto::operator::v1 as wire;
 use rating_engine::account::Account;
-use rating_engine::command::{Command, MutationOutcome, Refusal};
-use rating_engine::ids::{Lsn, SubscriberId};
+use rating_engine::command::{Command, Mutation, MutationOutcome, Refusal, Request};
+use rating_engine::ids::{AccountId, CdrPosition, GroupId, Lsn, PartitionId, SessionId, SubscriberId, TenantId};
+use rating_engine::money::Money;
 use rating_engine::session::Session;
 use rating_engine::shard::Shard;
 use rating_engine::time::Timestamp;
 use tokio::sync::watch;
 
 use crate::asking::Asking;
-use crate::charging::{Charged, Charging};
+use crate::audit_log::By;
+use crate::charging::{Charged, Charging, Noting};
 use crate::clock::ClockError;
+use crate::store::{Catalogue, Running};
 
 /// How long a usage record waits before it looks again whether there is room for it.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
@@ -28,19 +40,79 @@ const ROOM_PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug)]
 pub struct Desk {
     charging: Arc<Charging>,
+    files: Arc<Files>,
     mark: watch::Receiver<u64>,
     asking: Option<Arc<Asking>>,
 }
 
+/// What is read beside the shards.
+struct Files {
+    catalogue: Arc<Catalogue>,
+    state: Arc<dyn StateStore>,
+    cdrs: Arc<CdrStore>,
+    partition: PartitionId,
+}
+
+impl std::fmt::Debug for Files {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Files").field("partition", &self.partition).finish_non_exhaustive()
+    }
+}
+
 impl Desk {
-    /// Over `charging`; `mark` follows the durable mark.
-    pub fn new(charging: Arc<Charging>, mark: watch::Receiver<u64>) -> Self {
-        Self { charging, mark, asking: None }
+    /// Over a running system; `mark` follows the durable mark.
+    pub fn new(running: &Running, mark: watch::Receiver<u64>) -> Self {
+        let Running { charging, store, partition, .. } = running;
+        let files = Files {
+            catalogue: store.catalogue.clone(),
+            state: store.state.clone(),
+            cdrs: store.cdrs.clone(),
+            partition: *partition,
+        };
+        Self { charging: charging.clone(), files: Arc::new(files), mark, asking: None }
     }
 
     /// Asks sessions that wait for money to ask again when it arrives.
     pub fn asking(self, asking: Arc<Asking>) -> Self {
         Self { asking: Some(asking), ..self }
+    }
+
+    /// Waits for room: what has time gives way to what the network waits for.
+    async fn room(&self) -> Result<(), OperationError> {
+        while self.charging.journal.is_saturated() {
+            if self.charging.journal.has_failed() {
+                return Err(OperationError::Stopping);
+            }
+            tokio::time::sleep(ROOM_PAUSE).await;
+        }
+        Ok(())
+    }
+
+    /// Sessions that wait for money of an account ask again.
+    fn money_arrived(&self, group: GroupId, account: AccountId) {
+        if let Some(asking) = &self.asking {
+            asking.money_arrived(self.charging.waiting(group, account));
+        }
+    }
+
+    /// Does what a person asks, and waits until it is durable.
+    async fn mutated(&self, group: GroupId, mutation: Mutation, noting: Noting<'_>) -> Result<Mutated, OperationError> {
+        // People's changes give way as new sessions do; whoever tries again with the same key changes once.
+        if self.charging.journal.is_saturated() {
+            return Err(OperationError::Refused(Refusal::TooBusy));
+        }
+        let done = self.charging.mutate_with(group, mutation, self.charging.clock.now(), noting);
+        self.settled(done).await
+    }
+
+    async fn settled(&self, done: Charged<MutationOutcome>) -> Result<Mutated, OperationError> {
+        self.durable(done.lsn).await?;
+        match &*done.outcome {
+            MutationOutcome::Done { balance, cdr_number } => {
+                Ok(Mutated { balance: *balance, cdr_number: *cdr_number, repeated: done.repeated })
+            }
+            MutationOutcome::Refused(refusal) => Err(OperationError::Refused(refusal.clone())),
+        }
     }
 
     /// Moves a manual clock to `to`, dealing with every deadline on the way in its order.
@@ -75,6 +147,20 @@ impl Desk {
             Err(ClockError::Backwards(now)) => Err(ClockRefusal::Past { now }),
         }
     }
+}
+
+/// What a mutation led to.
+struct Mutated {
+    balance: Money,
+    cdr_number: u64,
+    repeated: bool,
+}
+
+/// Who asks for what, for the audit log.
+fn by(caller: &Caller, method: &'static str, target: String, request: Option<&Request>) -> By {
+    let key = request.map(|request| request.key.as_str().into()).unwrap_or_default();
+    let reason = request.map(|request| request.reason.clone()).unwrap_or_default();
+    By { caller: (*caller.name).into(), method, target: target.into(), key, reason }
 }
 
 /// Looks at the account that is meant, under its shard's lock.
@@ -128,41 +214,100 @@ impl Operations for Desk {
         Ok(snapshot)
     }
 
-    async fn top_up(&self, top_up: TopUp) -> Result<ToppedUp, OperationError> {
-        let found = |_: &Shard, account: &Account| (account.id, account.group, account.currency);
-        let (account, group, currency) = look(&self.charging, &top_up.selection, found)?;
+    async fn top_up(&self, caller: Caller, top_up: TopUp) -> Result<ToppedUp, OperationError> {
+        let found = |_: &Shard, account: &Account| (account.id, account.group, account.tenant, account.currency);
+        let (account, group, tenant, currency) = look(&self.charging, &top_up.selection, found)?;
         if currency != top_up.currency {
             return Err(OperationError::WrongCurrency { account: currency });
         }
-        // Payments give way as new sessions do; whoever tries again with the same key pays once.
-        if self.charging.journal.is_saturated() {
-            return Err(OperationError::Refused(Refusal::TooBusy));
-        }
         let mutation = top_up.mutation(account);
-        let done = self.charging.mutate(group, mutation, self.charging.clock.now());
-        self.durable(done.lsn).await?;
-        match &*done.outcome {
-            MutationOutcome::Done { balance, cdr_number } => {
-                if !done.repeated {
-                    self.charging.telemetry.topup();
-                    if let Some(asking) = &self.asking {
-                        asking.money_arrived(self.charging.waiting(group, account));
-                    }
-                }
-                Ok(ToppedUp { balance: *balance, currency, cdr_number: *cdr_number, repeated: done.repeated })
-            }
-            MutationOutcome::Refused(refusal) => Err(OperationError::Refused(refusal.clone())),
+        let target = name::account(tenant, account);
+        let by = by(&caller, "Accounts/TopUp", target, mutation.request.as_ref());
+        let done = self.mutated(group, mutation, Noting { by: Some(&by), ..Noting::default() }).await?;
+        if !done.repeated {
+            self.charging.telemetry.topup();
+            self.money_arrived(group, account);
         }
+        Ok(ToppedUp { balance: done.balance, currency, cdr_number: done.cdr_number, repeated: done.repeated })
+    }
+
+    async fn create_account(&self, caller: Caller, new: NewAccount) -> Result<bool, OperationError> {
+        self.make_account(&caller, new).await
+    }
+
+    async fn change(&self, caller: Caller, change: AccountChange) -> Result<Changed, OperationError> {
+        self.change_account(&caller, &change).await
+    }
+
+    async fn transfer(&self, caller: Caller, transfer: TransferAsked) -> Result<Changed, OperationError> {
+        self.give(&caller, transfer).await
+    }
+
+    async fn movements(
+        &self,
+        selection: Selection,
+        from: Option<CdrPosition>,
+        max: usize,
+    ) -> Result<Vec<RatedCdr>, OperationError> {
+        self.read_movements(selection, from, max).await
+    }
+
+    async fn subscriber(
+        &self,
+        tenant: TenantId,
+        selector: SubscriberSelector,
+    ) -> Result<SubscriberSnapshot, OperationError> {
+        self.find_subscriber(tenant, selector).await
+    }
+
+    async fn put_subscriber(&self, caller: Caller, put: SubscriberPut) -> Result<Put, OperationError> {
+        self.replace_subscriber(caller, put).await
+    }
+
+    async fn load_row(&self, caller: Caller, row: Row) -> Result<Loaded, OperationError> {
+        self.room().await?;
+        Ok(self.fill(&caller, &row))
+    }
+
+    async fn sessions(
+        &self,
+        filter: SessionFilter,
+        after: Option<SessionId>,
+        max: usize,
+    ) -> Result<Vec<SessionSnapshot>, OperationError> {
+        self.list_sessions(filter, after, max).await
+    }
+
+    async fn session(&self, id: SessionId) -> Result<SessionSnapshot, OperationError> {
+        let (_, found, lsn) = self.open_session(&id)?;
+        self.durable(lsn).await?;
+        Ok(found)
+    }
+
+    async fn ask_client(
+        &self,
+        caller: Caller,
+        id: SessionId,
+        ask: Ask,
+        reason: Box<str>,
+    ) -> Result<ClientAnswer, OperationError> {
+        self.ask(&caller, &id, ask, &reason).await
+    }
+
+    async fn release(&self, caller: Caller, id: SessionId, reason: Box<str>) -> Result<(), OperationError> {
+        self.release_session(&caller, id, reason).await
+    }
+
+    async fn audit_records(&self, from: Option<u64>, max: usize) -> Result<Vec<wire::AuditRecord>, OperationError> {
+        self.read_audit_records(from, max).await
+    }
+
+    async fn verify_audit_log(&self, known: Option<(u64, [u8; 32])>) -> Result<AuditVerdict, OperationError> {
+        self.compute_chain(known).await
     }
 
     async fn charge_record(&self, command: Command) -> Result<Recorded, OperationError> {
-        // Records have time: they give way to what the network waits for.
-        while self.charging.journal.is_saturated() {
-            if self.charging.journal.has_failed() {
-                return Err(OperationError::Stopping);
-            }
-            tokio::time::sleep(ROOM_PAUSE).await;
-        }
+        self.room().await?;
         let Charged { outcome, lsn, repeated } = self.charging.charge(command);
         Ok(Recorded { outcome, repeated, lsn })
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 
 use balance_store::records::{self, LogWrite, Owner, RecordError};
-use balance_store::{Frame, LogCursor};
+use balance_store::{Frame, HashChain, LogCursor};
 use rating_engine::ids::{GroupId, Identifier, Lsn, TariffName, TenantId};
 use rating_engine::shard::Shard;
 use rating_engine::shards::Shards;
@@ -56,10 +56,11 @@ pub(crate) fn replay(
         }
         read.map(|()| done)
     })?;
-    let (mut elsewhere, mut identifiers) = (Vec::new(), Vec::new());
+    let (mut elsewhere, mut identifiers, mut audit) = (Vec::new(), Vec::new(), Vec::new());
     for lane in done {
         elsewhere.extend(lane.elsewhere);
         identifiers.extend(lane.identifiers);
+        audit.extend(lane.audit);
     }
     elsewhere.sort_by_key(|(lsn, _)| *lsn);
     for (lsn, write) in elsewhere {
@@ -70,7 +71,14 @@ pub(crate) fn replay(
     identifiers.sort_by_key(|(lsn, ..)| *lsn);
     for (lsn, tenant, identifier, owner) in identifiers {
         store.edge.push(EdgeRecord::identifier(tenant, &identifier, owner, lsn));
-        directory.point(tenant, identifier, (owner.subscriber, owner.group));
+        match owner {
+            Some(owner) => drop(directory.point(tenant, identifier, (owner.subscriber, owner.group))),
+            None => directory.unpoint(tenant, &identifier),
+        }
+    }
+    audit.sort_by_key(|(position, ..)| *position);
+    for (position, chain, octets, lsn) in audit {
+        store.edge.push_audit(position, chain, &octets, lsn);
     }
     Ok(())
 }
@@ -133,7 +141,8 @@ struct Lane<'a> {
 #[derive(Default)]
 struct Left {
     elsewhere: Vec<(Lsn, LogWrite)>,
-    identifiers: Vec<(Lsn, TenantId, Identifier, Owner)>,
+    identifiers: Vec<(Lsn, TenantId, Identifier, Option<Owner>)>,
+    audit: Vec<(u64, HashChain, Box<[u8]>, Lsn)>,
 }
 
 impl Lane<'_> {
@@ -168,16 +177,21 @@ impl Lane<'_> {
         let bad = |error| bad_entry(lsn, &error);
         let head = records::decode_entry_head(octets).map_err(bad)?;
         let mine = head.group.map_or(self.number == 0, |group| self.own(group).is_some());
-        if !mine || head.catalogue {
+        if !mine {
             return Ok(());
         }
         let resolve = |name: &TariffName, version: u32| self.resolve(name, version);
         for write in records::decode_entry(octets, &resolve).map_err(bad)?.writes {
             match (write.group().and_then(|group| self.own(group)), write) {
                 (Some(index), write) => self.shards.with_index(index, |shard| load(self.store, shard, write, lsn)).0?,
-                (None, LogWrite::Identifier(tenant, identifier, Some(owner))) => {
+                (None, LogWrite::Identifier(tenant, identifier, owner)) => {
                     left.identifiers.push((lsn, tenant, identifier, owner));
                 }
+                (None, LogWrite::Audit { position, chain, octets }) => {
+                    left.audit.push((position, chain, octets, lsn));
+                }
+                // Whoever reads the frames has taken it already.
+                (None, LogWrite::Catalogue { .. }) => {}
                 (None, write) => left.elsewhere.push((lsn, write)),
             }
         }

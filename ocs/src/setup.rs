@@ -16,7 +16,9 @@ use rating_engine::shard::{Image, Limits, Shard};
 use rating_engine::shards::Shards;
 use rating_engine::time::Timestamp;
 
+use crate::audit_log::By;
 use crate::catalogue::Document;
+use crate::charging::{Charging, Noting};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::demo;
@@ -98,6 +100,7 @@ fn why_untaken(refusal: &Refusal) -> String {
         | Refusal::NothingToRefund
         | Refusal::RefundBeyondCharge
         | Refusal::TooBusy
+        | Refusal::Stale
         | Refusal::OutOfRange => format!("{refusal:?}"),
     }
 }
@@ -138,6 +141,11 @@ impl<'a> There<'a> {
     /// What was loaded.
     pub fn of(loaded: &'a Loaded) -> Self {
         Self { catalogue: &loaded.store.catalogue, shards: &loaded.shards, directory: &loaded.directory }
+    }
+
+    /// What a running system has.
+    pub fn running(catalogue: &'a Catalogue, charging: &'a Charging) -> Self {
+        Self { catalogue, shards: &charging.shards, directory: &charging.directory }
     }
 
     /// The names of all windows of a tariff; `None` where there is no such tariff.
@@ -290,6 +298,120 @@ impl<'a> There<'a> {
     }
 }
 
+/// Whether a row was new, and the entry after which that is certain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Filled {
+    /// It is there now.
+    New(Lsn),
+    /// It was there already.
+    There(Lsn),
+}
+
+/// Puts accounts and subscribers, row by row: into a folder that is being filled, or a running system.
+#[derive(Clone, Copy, Debug)]
+pub struct Filler<'a> {
+    /// Where.
+    pub charging: &'a Charging,
+    /// Tariffs and offers.
+    pub catalogue: &'a Catalogue,
+    /// When.
+    pub now: Timestamp,
+    /// Who asks; `None` for what is not noted in the audit log.
+    pub caller: Option<&'a str>,
+}
+
+impl Filler<'_> {
+    fn by(&self, target: String) -> Option<By> {
+        let (method, key, reason) = ("Subscribers/LoadRows", Box::default(), Box::default());
+        self.caller.map(|caller| By { caller: caller.into(), method, target: target.into(), key, reason })
+    }
+
+    fn there(&self) -> There<'_> {
+        There::running(self.catalogue, self.charging)
+    }
+
+    /// Opens an account, unless it is there.
+    ///
+    /// # Errors
+    /// When it cannot be opened, or is there in another charging group; for people.
+    pub fn account(&self, account: Account) -> Result<Filled, String> {
+        let charging = self.charging;
+        // Nobody else makes an account of this number meanwhile.
+        let _claim = charging.edge.claim();
+        if self.there().has_account(&account)? {
+            return Ok(Filled::There(charging.shards.with(account.group, |shard| shard.last_lsn())));
+        }
+        let (id, group) = (account.id, account.group);
+        let by = self.by(ocs_api::name::account(account.tenant, id));
+        let noting = Noting { by: by.as_ref(), ..Noting::default() };
+        let done = charging.mutate_with(group, Change::OpenAccount(Box::new(account)).into(), self.now, noting);
+        match &*done.outcome {
+            MutationOutcome::Done { .. } => {
+                charging.directory.group_account(id, group);
+                Ok(Filled::New(done.lsn))
+            }
+            MutationOutcome::Refused(refusal) => Err(format!("account {id}: {}", why_untaken(refusal))),
+        }
+    }
+
+    /// Makes or replaces a subscriber, points its identifiers at it, and buys what it has not had.
+    ///
+    /// # Errors
+    /// When it cannot be made, would move to another charging group, or an identifier belongs to another subscriber; for people.
+    pub fn subscriber(&self, record: SubscriberRecord) -> Result<Filled, String> {
+        let charging = self.charging;
+        let SubscriberRecord { subscriber, .. } = &record;
+        let (id, tenant, owner) = (subscriber.id, subscriber.tenant, Owner::of(subscriber));
+        let (account, by) = (subscriber.account, self.by(ocs_api::name::subscriber(tenant, id)));
+        let claim = charging.edge.claim();
+        if self.there().has_subscriber(&record)? {
+            return Ok(Filled::There(charging.shards.with(owner.group, |shard| shard.last_lsn())));
+        }
+        let SubscriberRecord { subscriber, identifiers, offers } = record;
+        let new = identifiers.into_iter().filter(|identifier| charging.directory.find(tenant, identifier).is_none());
+        let new: Vec<Identifier> = new.collect();
+        let identifiers = new.iter().map(|identifier| (tenant, identifier.clone(), Some(owner))).collect();
+        let noting = Noting { by: by.as_ref(), identifiers, still: None };
+        let done = charging.mutate_with(owner.group, Change::PutSubscriber(subscriber).into(), self.now, noting);
+        if let MutationOutcome::Refused(refusal) = &*done.outcome {
+            return Err(format!("subscriber {id}: {}", why_untaken(refusal)));
+        }
+        for identifier in new {
+            charging.directory.point(tenant, identifier, (owner.subscriber, owner.group));
+        }
+        drop(claim);
+        let bought = offers.iter().map(|offer| self.buy(owner, account, offer, &offers, by.as_ref()));
+        bought
+            .collect::<Result<Vec<_>, String>>()
+            .map(|lsns| Filled::New(lsns.into_iter().flatten().fold(done.lsn, Lsn::max)))
+    }
+
+    /// Buys one of the offers of a record for a subscriber that never had it.
+    fn buy(
+        &self,
+        owner: Owner,
+        account: AccountId,
+        offer: &OfferName,
+        offers: &[OfferName],
+        by: Option<&By>,
+    ) -> Result<Option<Lsn>, String> {
+        let (id, group) = (owner.subscriber, owner.group);
+        let bought =
+            |shard: &mut Shard| shard.account(account).is_some_and(|account| has_had(account, offer, offers, id));
+        if self.charging.shards.with(group, bought) {
+            return Ok(None);
+        }
+        let noting = Noting { by, ..Noting::default() };
+        let done = self.charging.mutate_with(group, buying(account, id, offer), self.now, noting);
+        match &*done.outcome {
+            MutationOutcome::Done { .. } => Ok(Some(done.lsn)),
+            MutationOutcome::Refused(refusal) => {
+                Err(format!("subscriber {id}: offer {offer} cannot be bought: {}", why_untaken(refusal)))
+            }
+        }
+    }
+}
+
 /// A data folder being filled; nobody is served.
 pub struct Filling {
     running: Running,
@@ -349,21 +471,11 @@ impl Filling {
     /// When it cannot be opened, or is there in another charging group.
     pub fn account(&mut self, account: Account) -> Result<(), OpenError> {
         self.wait_for_room();
-        if self.there().has_account(&account).map_err(OpenError)? {
-            self.written.accounts_there += 1;
-            return Ok(());
+        match self.filler().account(account).map_err(OpenError)? {
+            Filled::New(_) => self.written.accounts += 1,
+            Filled::There(_) => self.written.accounts_there += 1,
         }
-        let (id, group) = (account.id, account.group);
-        let charging = &self.running.charging;
-        let done = charging.mutate(group, Change::OpenAccount(Box::new(account)), self.clock.now());
-        match &*done.outcome {
-            MutationOutcome::Done { .. } => {
-                charging.directory.group_account(id, group);
-                self.written.accounts += 1;
-                Ok(())
-            }
-            MutationOutcome::Refused(refusal) => Err(OpenError(format!("account {id}: {refusal:?}"))),
-        }
+        Ok(())
     }
 
     /// Makes or replaces a subscriber and points its identifiers at it.
@@ -372,47 +484,15 @@ impl Filling {
     /// When it cannot be made, would move to another charging group, or an identifier belongs to another subscriber.
     pub fn subscriber(&mut self, record: SubscriberRecord) -> Result<(), OpenError> {
         self.wait_for_room();
-        if self.there().has_subscriber(&record).map_err(OpenError)? {
-            return Ok(());
+        if let Filled::New(_) = self.filler().subscriber(record).map_err(OpenError)? {
+            self.written.subscribers += 1;
         }
-        let SubscriberRecord { subscriber, identifiers, offers } = record;
-        let (id, tenant, owner) = (subscriber.id, subscriber.tenant, Owner::of(&subscriber));
-        let account = subscriber.account;
-        let charging = &self.running.charging;
-        let now = self.clock.now();
-        let done = charging.mutate(owner.group, Change::PutSubscriber(subscriber), now);
-        if let MutationOutcome::Refused(refusal) = &*done.outcome {
-            return Err(OpenError(format!("subscriber {id}: {refusal:?}")));
-        }
-        for identifier in identifiers {
-            if charging.directory.find(tenant, &identifier).is_none() {
-                self.running.store.edge.point(&charging.journal, now, tenant, &identifier, owner);
-                charging.directory.point(tenant, identifier, (owner.subscriber, owner.group));
-            }
-        }
-        for offer in &offers {
-            self.buy(owner, account, offer, &offers)?;
-        }
-        self.written.subscribers += 1;
         Ok(())
     }
 
-    /// Buys one of the offers of a record for a subscriber that never had it.
-    fn buy(&self, owner: Owner, account: AccountId, offer: &OfferName, offers: &[OfferName]) -> Result<(), OpenError> {
-        let charging = &self.running.charging;
-        let (id, group) = (owner.subscriber, owner.group);
-        let bought =
-            |shard: &mut Shard| shard.account(account).is_some_and(|account| has_had(account, offer, offers, id));
-        if charging.shards.with(group, bought) {
-            return Ok(());
-        }
-        match &*charging.mutate(group, buying(account, id, offer), self.clock.now()).outcome {
-            MutationOutcome::Done { .. } => Ok(()),
-            MutationOutcome::Refused(refusal) => {
-                let why = why_untaken(refusal);
-                Err(OpenError(format!("subscriber {id}: offer {offer} cannot be bought: {why}")))
-            }
-        }
+    fn filler(&self) -> Filler<'_> {
+        let Running { charging, store, .. } = &self.running;
+        Filler { charging, catalogue: &store.catalogue, now: self.clock.now(), caller: None }
     }
 
     /// Fills a folder with demo data.

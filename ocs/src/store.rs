@@ -18,7 +18,7 @@ use balance_store::{
 };
 use parking_lot::Mutex;
 use rating_engine::command::EntityKey;
-use rating_engine::ids::{GroupId, Lsn, OfferName, SessionId, TariffName};
+use rating_engine::ids::{GroupId, Lsn, OfferName, PartitionId, SessionId, TariffName};
 use rating_engine::offer::OfferVersion;
 use rating_engine::periods::Periods;
 use rating_engine::session::{Phase, Session};
@@ -30,7 +30,7 @@ use rating_engine::time::Timestamp;
 
 use crate::archive::{self, Archive};
 use crate::catalogue::Document;
-use crate::charging::Charging;
+use crate::charging::{Charging, Parts};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::directory::Directory;
@@ -272,13 +272,15 @@ pub fn load_from(
     let mut found = Found { checkpoint, ..Found::default() };
     let catalogue = Arc::new(Catalogue::default());
     let shards = Shards::new(config.limits.shards, config.engine_limits());
-    let directory = Directory::default();
+    let (directory, edge) = (Directory::default(), Edge::default());
     let (opened, loaded) = std::thread::scope(|scope| {
         // The log and the CDRs are checked while the state is loaded.
         let opening = scope.spawn(|| open_files(config, disk, log_path, cdr_path));
         let loaded = load_catalogue(&*state, &catalogue, &mut found).and_then(|highest| {
             let loaded = load_state(&*state, &catalogue, &shards, &directory, &mut found)?;
-            Ok(highest.max(loaded))
+            let audited = edge.open_audit(&*state)?;
+            let key = keys::audit(edge.audited().0).to_vec();
+            Ok(highest.max(loaded).max(audited.map(|lsn| Highest { lsn, family: Family::Audit, key })))
         });
         (opening.join().map_err(|_| OpenError("the thread that opens the log panicked".to_owned())), loaded)
     });
@@ -307,8 +309,8 @@ pub fn load_from(
             found.last
         )));
     }
-    let store =
-        Store { _folder: folder, log: Arc::new(log), state, cdrs: Arc::new(cdrs), catalogue, edge: Arc::default() };
+    let edge = Arc::new(edge);
+    let store = Store { _folder: folder, log: Arc::new(log), state, cdrs: Arc::new(cdrs), catalogue, edge };
     found.newest = newest(&*store.log)?;
     let loaded = began.elapsed();
     replay(&store, &shards, &directory, &mut found)?;
@@ -479,7 +481,7 @@ fn kind_of(family: Family) -> Option<EntityKind> {
         Family::Sessions => Some(EntityKind::Session),
         Family::Subscribers => Some(EntityKind::Subscriber),
         Family::Mutations => Some(EntityKind::Mutation),
-        Family::Identifiers | Family::Catalogue | Family::Meta => None,
+        Family::Identifiers | Family::Catalogue | Family::Audit | Family::Meta => None,
     }
 }
 
@@ -580,7 +582,7 @@ impl DirtySource for Dirt {
             records.extend(taken.into_iter().map(|EdgeRecord { family, key, value, lsn }| DirtyRecord {
                 family,
                 key,
-                value: Some(value),
+                value,
                 lsn,
             }));
             return changes;
@@ -609,6 +611,8 @@ pub struct Running {
     pub store: Store,
     /// What of the log a restart would replay.
     pub tail: Arc<Tail>,
+    /// Whose CDRs these are.
+    pub partition: PartitionId,
     mover: CdrMover,
     checkpointer: Arc<Checkpointer>,
 }
@@ -641,15 +645,16 @@ pub fn run(
     };
     let journal =
         Arc::new(Journal::start(store.log.clone(), journal_options(config), hooks).map_err(because("journal"))?);
-    let charging = Arc::new(Charging::new(
+    let charging = Arc::new(Charging::new(Parts {
         shards,
         directory,
-        journal.clone(),
-        Archive::new(store.state.clone(), store.catalogue.clone()),
+        journal: journal.clone(),
+        archive: Archive::new(store.state.clone(), store.catalogue.clone()),
+        edge: store.edge.clone(),
         clock,
-        telemetry.clone(),
+        telemetry: telemetry.clone(),
         batch_octets_max,
-    ));
+    }));
     let (open, reserved) = charging.sums();
     telemetry.restored(u64::try_from(open).unwrap_or(u64::MAX), reserved);
     let line = Arc::new(CutLine::new(store.log.clone(), checkpoint, store.cdrs.durable().lsn));
@@ -670,11 +675,12 @@ pub fn run(
     };
     let source = Arc::new(Dirt { charging: charging.clone(), edge: store.edge.clone() });
     let stored = tail.clone();
-    let archiving = charging.clone();
+    let (archiving, edge) = (charging.clone(), store.edge.clone());
     let swept = Arc::new(move |stats: &CheckpointStats| {
         stored.checkpointed(stats.lsn);
         telemetry.checkpointed(stats.lsn.get(), stats.took);
         archiving.archive_ended(stats.lsn);
+        edge.swept(stats.lsn);
     });
     let checkpointer = Checkpointer::start(
         store.log.clone(),
@@ -686,7 +692,8 @@ pub fn run(
         CheckpointHooks { swept, failure: failed },
     )
     .map_err(because("checkpointer"))?;
-    Ok(Running { charging, store, tail, mover, checkpointer: Arc::new(checkpointer) })
+    let partition = PartitionId::new(config.data.partition);
+    Ok(Running { charging, store, tail, partition, mover, checkpointer: Arc::new(checkpointer) })
 }
 
 impl Running {

@@ -178,7 +178,7 @@ fn result_index(outcome: &Outcome) -> usize {
             Refusal::RatingFailed => 8,
             Refusal::KeyReused | Refusal::AnswerGone => 9,
             Refusal::NothingToRefund | Refusal::RefundBeyondCharge => 10,
-            Refusal::OutOfRange | Refusal::Invalid(_) => 11,
+            Refusal::OutOfRange | Refusal::Stale | Refusal::Invalid(_) => 11,
             Refusal::TooBusy => 12,
         },
     }

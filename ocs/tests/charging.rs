@@ -25,7 +25,7 @@ use ocs::setup::Filling;
 use ocs::store::{self, Loaded, Running};
 use ocs::telemetry::Telemetry;
 use ocs::{audit, demo};
-use ocs_api::{AccountSelector, OperationError, Operations, Selection, TopUp};
+use ocs_api::{AccountSelector, Caller, OperationError, Operations, Selection, TopUp};
 use ocs_proto::charging::v1 as common;
 use ocs_proto::operator::v1 as wire;
 use parking_lot::{Mutex, MutexGuard};
@@ -246,7 +246,7 @@ fn desk(running: &Running) -> Desk {
     durable.on_advance(move |lsn| {
         told.send_replace(lsn.get());
     });
-    Desk::new(running.charging.clone(), mark)
+    Desk::new(running, mark)
 }
 
 fn top_up(account: wire::top_up_request::Account, key: &str) -> TopUp {
@@ -441,12 +441,13 @@ async fn people_find_accounts_by_number_and_by_every_identifier() {
     let running = machine.run();
     let desk = desk(&running);
     assert!(is_answered(&running.charging.charge(start("pgw;1", 1))));
-    let by_id = desk.top_up(top_up(wire::top_up_request::Account::AccountId(1), "one")).await.unwrap();
+    let by_id =
+        desk.top_up(Caller::named("test"), top_up(wire::top_up_request::Account::AccountId(1), "one")).await.unwrap();
     let msisdn = format!("msisdn-{}", demo::msisdn(1));
     let named = top_up(wire::top_up_request::Account::Identifier(msisdn.clone()), "two");
-    let by_name = desk.top_up(named.clone()).await.unwrap();
+    let by_name = desk.top_up(Caller::named("test"), named.clone()).await.unwrap();
     assert_eq!(by_name.balance.micros(), by_id.balance.micros() + 5_000_000);
-    assert!(desk.top_up(named).await.unwrap().repeated);
+    assert!(desk.top_up(Caller::named("test"), named).await.unwrap().repeated);
     let account = AccountSelector::Identifier(msisdn.parse().unwrap());
     let shown = desk.account(Selection { tenant: TenantId::default(), account }).await.unwrap();
     assert_eq!((shown.account.id.get(), shown.sessions.len(), shown.subscribers.len()), (1, 1, 1));
@@ -617,11 +618,12 @@ async fn a_top_up_is_turned_away_while_the_disk_is_behind_and_booked_once_afterw
     {
         let held = disk.hold_up();
         saturate(&running.charging);
-        let refused = tokio::time::timeout(Duration::from_secs(10), desk.top_up(paid.clone())).await;
+        let refused =
+            tokio::time::timeout(Duration::from_secs(10), desk.top_up(Caller::named("test"), paid.clone())).await;
         assert_eq!(refused.unwrap().unwrap_err(), OperationError::Refused(Refusal::TooBusy));
         drop(held);
     }
     eventually("the disk has caught up", || !running.charging.journal.is_saturated());
-    assert!(!desk.top_up(paid).await.unwrap().repeated);
+    assert!(!desk.top_up(Caller::named("test"), paid).await.unwrap().repeated);
     running.shutdown();
 }

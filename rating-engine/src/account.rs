@@ -636,6 +636,25 @@ pub struct Account {
     pub cdrs: CdrTrail,
 }
 
+impl Account {
+    /// An active prepaid account that holds nothing.
+    pub const fn new(id: AccountId, group: GroupId, tenant: TenantId, currency: Currency) -> Self {
+        Self {
+            id,
+            group,
+            tenant,
+            currency,
+            state: AccountState::Active,
+            credit: None,
+            debt: Money::ZERO,
+            buckets: Vec::new(),
+            totals: Vec::new(),
+            contract: None,
+            cdrs: CdrTrail { count: 0, last: CdrPosition::new(0) },
+        }
+    }
+}
+
 /// What is held for one grant. Made by [`Account::reserve`], consumed by [`Account::release`]: nobody settles twice.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[must_use = "a reservation that is dropped is never given back"]

@@ -282,6 +282,8 @@ pub enum Refusal {
     TooBusy,
     /// An amount that does not fit.
     OutOfRange,
+    /// What it was based on has changed since.
+    Stale,
     /// What names something that does not exist or cannot be, in words.
     Invalid(&'static str),
 }
@@ -318,7 +320,7 @@ pub struct Request {
 pub enum Change {
     /// Make an account as it is given; an existing one is left alone and refused.
     OpenAccount(Box<crate::account::Account>),
-    /// Make or replace a subscriber.
+    /// Make or replace a subscriber; one that is there keeps its counters.
     PutSubscriber(Subscriber),
     /// Pay in.
     TopUp {
@@ -387,7 +389,7 @@ pub enum Change {
     },
     /// Correct what a CDR charged (R32); the account is the one that paid.
     Correct(Box<Correction>),
-    /// Allow or stop charging an account.
+    /// Allow or stop charging an account; a closed one stays closed.
     SetState {
         /// The account.
         account: AccountId,

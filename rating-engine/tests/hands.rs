@@ -1,5 +1,10 @@
 //! What people change by hand: adjustments, transfers, validity, credit lines.
-#![expect(clippy::unwrap_used, reason = "a promise that does not hold is a failed test")]
+#![expect(
+    clippy::expect_used,
+    clippy::panic,
+    clippy::unwrap_used,
+    reason = "a story that cannot be read or does not hold is a failed test"
+)]
 
 #[allow(dead_code, reason = "each test file uses its part of it")]
 mod story;

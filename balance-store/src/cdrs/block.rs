@@ -21,7 +21,7 @@
 //! each CDR. Numbers are little-endian.
 
 use crate::octets::{Fields, FieldsMut, Records, aligned, to_u64, to_usize};
-use crate::{CdrChain, CdrPosition, Lsn};
+use crate::{CdrPosition, HashChain, Lsn};
 
 pub(crate) const BLOCK_MAGIC: [u8; 4] = *b"OCSB";
 pub(crate) const BLOCK_FORMAT: u16 = 1;
@@ -38,7 +38,7 @@ pub(crate) struct BlockHeader {
     pub(crate) first_lsn: Lsn,
     pub(crate) complete_lsn: Lsn,
     pub(crate) durable_before: u64,
-    pub(crate) chain: CdrChain,
+    pub(crate) chain: HashChain,
 }
 
 /// Why octets are not the block that should be there.
@@ -87,7 +87,7 @@ impl BlockHeader {
                 first_lsn: Lsn::new(fields.u64()?),
                 complete_lsn: Lsn::new(fields.u64()?),
                 durable_before: fields.u64()?,
-                chain: CdrChain::from_octets(fields.array()?),
+                chain: HashChain::from_octets(fields.array()?),
             };
             let _zero = fields.u32()?;
             let crc = fields.u32()?;
@@ -158,7 +158,7 @@ mod tests {
             first_lsn: Lsn::new(3),
             complete_lsn: Lsn::new(4),
             durable_before: 4096,
-            chain: CdrChain::START.after(b"x"),
+            chain: HashChain::START.after(b"x"),
         };
         let octets = [header.encode().as_slice(), &packed].concat();
         assert_eq!(BlockHeader::parse(&octets), Ok(header));

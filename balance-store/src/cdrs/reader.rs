@@ -6,7 +6,7 @@ use super::block::{BlockFault, BlockHeader};
 use super::segment::CdrSegment;
 use super::{CdrError, CdrStore};
 use crate::octets::Records;
-use crate::{CdrChain, CdrPosition};
+use crate::{CdrPosition, HashChain};
 
 /// One CDR.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,7 +16,7 @@ pub struct CdrRecord<'a> {
     /// Its octets.
     pub octets: &'a [u8],
     /// The chain's value after it.
-    pub chain: CdrChain,
+    pub chain: HashChain,
 }
 
 /// A place in the CDR store. Many may read at once.
@@ -36,7 +36,7 @@ struct OpenBlock {
     offset: u64,
     at: usize,
     position: CdrPosition,
-    chain: CdrChain,
+    chain: HashChain,
 }
 
 impl CdrReader {

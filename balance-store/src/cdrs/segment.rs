@@ -22,7 +22,7 @@ use super::CdrError;
 use super::block::{BLOCK_FORMAT, BLOCK_HEADER_OCTETS, BLOCK_MAGIC, BlockFault, BlockHeader};
 use crate::disk::DiskFile;
 use crate::octets::{Fields, FieldsMut, to_u64, to_usize};
-use crate::{CdrChain, CdrPosition, Lsn};
+use crate::{CdrPosition, HashChain, Lsn};
 
 const SEGMENT_MAGIC: [u8; 4] = *b"OCSC";
 const SEGMENT_FORMAT: u16 = 1;
@@ -32,7 +32,7 @@ pub(crate) const SEGMENT_HEADER_OCTETS: usize = 64;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Start {
     pub(crate) first: CdrPosition,
-    pub(crate) chain: CdrChain,
+    pub(crate) chain: HashChain,
     pub(crate) complete_lsn: Lsn,
 }
 
@@ -56,7 +56,7 @@ pub(crate) struct Scan {
     pub(crate) blocks: Vec<BlockPlace>,
     pub(crate) end: u64,
     pub(crate) next: CdrPosition,
-    pub(crate) chain: CdrChain,
+    pub(crate) chain: HashChain,
     pub(crate) complete_lsn: Lsn,
     /// From here on, octets may not be on the disk yet.
     pub(crate) durable_before: u64,
@@ -101,7 +101,7 @@ impl Start {
             let _zero = fields.u16()?;
             let start = Self {
                 first: CdrPosition::new(fields.u64()?),
-                chain: CdrChain::from_octets(fields.array()?),
+                chain: HashChain::from_octets(fields.array()?),
                 complete_lsn: Lsn::new(fields.u64()?),
             };
             let (_zero, crc) = (fields.u32()?, fields.u32()?);

@@ -10,7 +10,7 @@ use super::block::{BLOCK_HEADER_OCTETS, BlockHeader};
 use super::segment::{BlockPlace, CdrSegment, SEGMENT_HEADER_OCTETS, Start, segment_name, segment_named};
 use super::{CdrDurable, CdrError, CdrOptions, CdrReader};
 use crate::octets::{aligned, to_u64, to_usize};
-use crate::{CdrChain, CdrMark, CdrPosition, Disk, Frame, LogPosition, Lsn};
+use crate::{CdrMark, CdrPosition, Disk, Frame, HashChain, LogPosition, Lsn};
 
 const UNFINISHED: &str = "next.unfinished";
 
@@ -31,7 +31,7 @@ struct Writer {
     durable_end: u64,
     /// The position and chain behind everything taken in.
     next: CdrPosition,
-    chain: CdrChain,
+    chain: HashChain,
     /// Every CDR of every entry at or below this was taken in.
     complete_lsn: Lsn,
     /// Whether a frame's CDRs were seen to lead from this chain to the frame's: then this log continues this store.
@@ -43,7 +43,7 @@ struct Writer {
     /// Blocks written and not yet durable, and what their last one completes.
     pending: Vec<BlockPlace>,
     written: CdrDurable,
-    written_chain: CdrChain,
+    written_chain: HashChain,
     packed: Vec<u8>,
     poison: Option<String>,
 }
@@ -83,7 +83,7 @@ impl CdrStore {
         let mut firsts: Vec<CdrPosition> = names.iter().filter_map(|name| segment_named(name)).collect();
         firsts.sort_unstable();
         if firsts.is_empty() {
-            let start = Start { first: CdrPosition::new(1), chain: CdrChain::START, complete_lsn: Lsn::new(0) };
+            let start = Start { first: CdrPosition::new(1), chain: HashChain::START, complete_lsn: Lsn::new(0) };
             create(&*disk, folder, start)?;
             firsts.push(start.first);
         }
@@ -144,8 +144,8 @@ impl CdrStore {
 
     /// The chain's value before the oldest position kept: what is kept is proved from there on.
     #[must_use]
-    pub fn first_chain(&self) -> CdrChain {
-        self.shelf.lock().segments.front().map_or(CdrChain::START, |(segment, _)| segment.start.chain)
+    pub fn first_chain(&self) -> HashChain {
+        self.shelf.lock().segments.front().map_or(HashChain::START, |(segment, _)| segment.start.chain)
     }
 
     /// The files it has, oldest first: the first position of each, and its length in octets.
@@ -394,7 +394,7 @@ fn create(disk: &dyn Disk, folder: &Path, start: Start) -> Result<CdrSegment, Cd
 }
 
 /// Whether `log` can continue a store whose next CDR is `next`.
-fn check_continues(next: CdrPosition, chain: &CdrChain, log: &LogPosition) -> Result<(), CdrError> {
+fn check_continues(next: CdrPosition, chain: &HashChain, log: &LogPosition) -> Result<(), CdrError> {
     if log.first_cdr > next {
         return Err(CdrError::Gap { expected: next, found: log.first_cdr, lsn: log.first_lsn });
     }
@@ -416,7 +416,7 @@ fn recover(
 ) -> Result<(Shelf, Writer), CdrError> {
     let nothing = CdrDurable { position: CdrPosition::new(0), lsn: Lsn::new(0) };
     let mut shelf = Shelf { segments: VecDeque::new(), durable: nothing };
-    let mut before: Option<(CdrPosition, CdrChain)> = None;
+    let mut before: Option<(CdrPosition, HashChain)> = None;
     let mut writer = None;
     for (index, first) in firsts.iter().enumerate() {
         let path = folder.join(segment_name(*first));
@@ -424,7 +424,7 @@ fn recover(
         let mut octets = [0; SEGMENT_HEADER_OCTETS];
         let read = file.read_at(&mut octets, 0).map_err(CdrError::io("read", &path, Some(0)))?;
         let mut segment = CdrSegment {
-            start: Start { first: *first, chain: CdrChain::START, complete_lsn: Lsn::new(0) },
+            start: Start { first: *first, chain: HashChain::START, complete_lsn: Lsn::new(0) },
             file,
             path,
         };

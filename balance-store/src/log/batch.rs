@@ -6,7 +6,7 @@
 
 use super::frame::{FRAME_HEADER_OCTETS, FrameHeader};
 use crate::octets::{aligned, to_u64, to_usize};
-use crate::{CdrChain, CdrPosition, LogError, Lsn};
+use crate::{CdrPosition, HashChain, LogError, Lsn};
 
 /// Memory a batch keeps when it is emptied, in octets: one burst does not hold its memory for ever.
 const KEPT_OCTETS: usize = 32 << 20;
@@ -30,7 +30,7 @@ pub struct Batch {
 struct Sealed {
     entries_octets: u32,
     cdr_octets: u32,
-    chain: CdrChain,
+    chain: HashChain,
 }
 
 /// Where an entry and its CDRs went.
@@ -138,14 +138,14 @@ impl Batch {
     ///
     /// # Errors
     /// [`LogError::BadBatch`] when it cannot be written: over 4 GiB, or an encoder that shortened the buffer it was given.
-    pub fn seal(&mut self, before: CdrChain) -> Result<CdrChain, LogError> {
+    pub fn seal(&mut self, before: HashChain) -> Result<HashChain, LogError> {
         if let Some(reason) = self.broken {
             return Err(LogError::BadBatch { first_lsn: self.first_lsn, reason });
         }
         let too_large = |_| LogError::BadBatch { first_lsn: self.first_lsn, reason: "it is larger than 4 GiB" };
         let entries_octets = u32::try_from(self.octets.len() - FRAME_HEADER_OCTETS).map_err(too_large)?;
         let cdr_octets = u32::try_from(self.cdrs.len()).map_err(too_large)?;
-        let chain = crate::octets::Records::new(&self.cdrs).fold(before, CdrChain::after);
+        let chain = crate::octets::Records::new(&self.cdrs).fold(before, HashChain::after);
         self.octets.extend_from_slice(&self.cdrs);
         self.octets.resize(to_usize(aligned(to_u64(self.octets.len()))), 0);
         self.sealed = Some(Sealed { entries_octets, cdr_octets, chain });
@@ -154,7 +154,7 @@ impl Batch {
 
     /// The chain's value after its last CDR, once sealed.
     #[must_use]
-    pub fn chain(&self) -> Option<CdrChain> {
+    pub fn chain(&self) -> Option<HashChain> {
         self.sealed.map(|sealed| sealed.chain)
     }
 

@@ -21,7 +21,7 @@
 
 use super::LogError;
 use crate::octets::{Fields, FieldsMut, Records, aligned, to_u64, to_usize};
-use crate::{CdrChain, CdrPosition, Lsn};
+use crate::{CdrPosition, HashChain, Lsn};
 
 pub(crate) const FRAME_MAGIC: [u8; 4] = *b"OCSF";
 pub(crate) const FRAME_FORMAT: u16 = 1;
@@ -38,7 +38,7 @@ pub(crate) struct FrameHeader {
     pub(crate) cdr_count: u32,
     pub(crate) entries_octets: u32,
     pub(crate) cdr_octets: u32,
-    pub(crate) chain: CdrChain,
+    pub(crate) chain: HashChain,
     pub(crate) previous_crc: u32,
     pub(crate) crc: u32,
 }
@@ -100,7 +100,7 @@ impl FrameHeader {
                 cdr_count: fields.u32()?,
                 entries_octets: fields.u32()?,
                 cdr_octets: fields.u32()?,
-                chain: CdrChain::from_octets(fields.array()?),
+                chain: HashChain::from_octets(fields.array()?),
                 previous_crc: fields.u32()?,
                 crc: fields.u32()?,
             })
@@ -195,8 +195,8 @@ impl Frame {
 
     /// The CDR chain's value after its last CDR.
     #[must_use]
-    pub fn chain(&self) -> CdrChain {
-        self.header.map_or(CdrChain::START, |header| header.chain)
+    pub fn chain(&self) -> HashChain {
+        self.header.map_or(HashChain::START, |header| header.chain)
     }
 
     /// Its length in the log, in octets.

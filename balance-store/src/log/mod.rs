@@ -20,7 +20,7 @@ pub use recovery::{Recovered, TailCut};
 pub use segment::decode_segment_header;
 pub use segments::SegmentLog;
 
-use crate::{CdrChain, CdrPosition, Lsn};
+use crate::{CdrPosition, HashChain, Lsn};
 
 /// When a commit counts as durable.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,7 +67,7 @@ pub struct LogPosition {
     /// The position of the next CDR.
     pub next_cdr: CdrPosition,
     /// The CDR chain's value so far.
-    pub chain: CdrChain,
+    pub chain: HashChain,
 }
 
 impl LogPosition {
@@ -77,7 +77,7 @@ impl LogPosition {
         first_cdr: CdrPosition::new(1),
         next_lsn: Lsn::new(1),
         next_cdr: CdrPosition::new(1),
-        chain: CdrChain::START,
+        chain: HashChain::START,
     };
 
     /// Checks at start that this log continues a state checkpointed at `checkpoint`.

@@ -15,7 +15,7 @@
 //! | 4 | CRC-32C over everything above |
 
 use crate::octets::{Fields, FieldsMut};
-use crate::{CdrChain, CdrPosition, Lsn};
+use crate::{CdrPosition, HashChain, Lsn};
 
 pub(crate) const SEGMENT_MAGIC: [u8; 4] = *b"OCSL";
 pub(crate) const SEGMENT_FORMAT: u16 = 1;
@@ -29,7 +29,7 @@ pub(crate) struct SegmentHeader {
     pub(crate) generation: u64,
     pub(crate) first_lsn: Lsn,
     pub(crate) first_cdr: CdrPosition,
-    pub(crate) chain: CdrChain,
+    pub(crate) chain: HashChain,
     pub(crate) previous_crc: u32,
 }
 
@@ -72,7 +72,7 @@ impl SegmentHeader {
                 generation: fields.u64()?,
                 first_lsn: Lsn::new(fields.u64()?),
                 first_cdr: CdrPosition::new(fields.u64()?),
-                chain: CdrChain::from_octets(fields.array()?),
+                chain: HashChain::from_octets(fields.array()?),
                 previous_crc: fields.u32()?,
             };
             let crc = fields.u32()?;
@@ -136,7 +136,7 @@ mod tests {
             generation: 7,
             first_lsn: Lsn::new(100),
             first_cdr: CdrPosition::new(40),
-            chain: CdrChain::START.after(b"x"),
+            chain: HashChain::START.after(b"x"),
             previous_crc: 0xDEAD_BEEF,
         };
         let octets = header.encode();

@@ -183,6 +183,7 @@ fn put_refusal(w: &mut Writer<'_>, refusal: &Refusal) {
         Refusal::TooBusy => 12,
         Refusal::OutOfRange => 13,
         Refusal::Invalid(_) => 14,
+        Refusal::Stale => 15,
     });
     if let Refusal::Invalid(reason) = refusal {
         w.str(reason);
@@ -210,6 +211,7 @@ fn read_refusal(r: &mut Reader<'_>) -> Read<Option<Refusal>> {
             let reason = r.str("reason")?;
             Refusal::Invalid(REASONS.iter().find(|known| **known == reason).unwrap_or(&REASON_UNKNOWN))
         }
+        15 => Refusal::Stale,
         _ => return Err(Reader::error("refusal", offset, Fault::Value)),
     }))
 }

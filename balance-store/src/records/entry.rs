@@ -18,6 +18,7 @@ use super::answer::{put_mutation, read_mutation};
 use super::session::{SessionImage, put_session, read_session};
 use super::values::Resolve;
 use super::wire::{Fault, Read, Reader, RecordError, Writer};
+use crate::chain::HashChain;
 
 /// The format of an entry.
 const VERSION: u8 = 1;
@@ -33,6 +34,7 @@ const MUTATION_GONE: u8 = 8;
 const IDENTIFIER: u8 = 9;
 const IDENTIFIER_GONE: u8 = 10;
 const CATALOGUE: u8 = 11;
+const AUDIT: u8 = 12;
 
 /// Whom an identifier names, and in which charging group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,6 +83,15 @@ pub enum LogWrite {
         /// The document, as it was handed in.
         source: Box<[u8]>,
     },
+    /// An audit record.
+    Audit {
+        /// Its place: from 1, without gaps.
+        position: u64,
+        /// The chain after it.
+        chain: HashChain,
+        /// It, for [`super::decode_audit`].
+        octets: Box<[u8]>,
+    },
 }
 
 impl LogWrite {
@@ -90,7 +101,7 @@ impl LogWrite {
             Self::Image(_, image) => shard.load(image, lsn),
             Self::Session(_, session, change) => shard.load_session_change(*session, change, lsn),
             Self::Gone(key, group) => shard.load(Image::Gone(key, group), lsn),
-            Self::Identifier(..) | Self::Catalogue { .. } => return Some(self),
+            Self::Identifier(..) | Self::Catalogue { .. } | Self::Audit { .. } => return Some(self),
         }
         None
     }
@@ -101,9 +112,12 @@ impl LogWrite {
             Self::Session(_, session, change) if !change.fresh => {
                 shard.archived(&session.id).filter(|archived| archived.changed < lsn)
             }
-            Self::Session(..) | Self::Image(..) | Self::Gone(..) | Self::Identifier(..) | Self::Catalogue { .. } => {
-                None
-            }
+            Self::Session(..)
+            | Self::Image(..)
+            | Self::Gone(..)
+            | Self::Identifier(..)
+            | Self::Catalogue { .. }
+            | Self::Audit { .. } => None,
         }
     }
 
@@ -111,7 +125,7 @@ impl LogWrite {
     pub const fn group(&self) -> Option<GroupId> {
         match self {
             Self::Image(group, _) | Self::Session(group, ..) | Self::Gone(_, group) => Some(*group),
-            Self::Identifier(..) | Self::Catalogue { .. } => None,
+            Self::Identifier(..) | Self::Catalogue { .. } | Self::Audit { .. } => None,
         }
     }
 }
@@ -174,6 +188,16 @@ impl<'a> EntryEncoder<'a> {
         w.str(name.as_str());
         w.u64(version.into());
         w.octets(source);
+        self
+    }
+
+    /// An audit record.
+    pub fn audit(mut self, position: u64, chain: HashChain, octets: &[u8]) -> Self {
+        let w = &mut self.0;
+        w.u8(AUDIT);
+        w.u64(position);
+        w.raw(chain.octets());
+        w.octets(octets);
         self
     }
 
@@ -317,6 +341,11 @@ fn read_write(r: &mut Reader<'_>, resolve: &Resolve<'_>) -> Read<Option<LogWrite
             name: TariffName::new(r.str("tariff")?),
             version: r.number("tariff version")?,
             source: r.octets("tariff document")?.into(),
+        },
+        AUDIT => LogWrite::Audit {
+            position: r.u64("audit position")?,
+            chain: HashChain::from_octets(r.array("chain")?),
+            octets: r.octets("audit record")?.into(),
         },
         _ => return Err(Reader::error("write", offset, Fault::Value)),
     }))

@@ -10,6 +10,7 @@
 
 mod account;
 mod answer;
+mod audit;
 mod cdr;
 mod context;
 mod entry;
@@ -20,6 +21,7 @@ mod wire;
 
 pub use account::{decode_account, decode_subscriber, encode_account, encode_subscriber};
 pub use answer::{decode_answer, decode_mutation, encode_answer, encode_mutation};
+pub use audit::{AuditRecord, Difference, decode_audit, decode_audit_value, encode_audit, encode_audit_value};
 pub use cdr::{CdrParts, StoredCdr, StoredLine, StoredRating, cdr_parts, decode_cdr, encode_cdr, join_cdr};
 pub use context::{decode_context, encode_context};
 pub use entry::{Entry, EntryEncoder, EntryHead, LogWrite, Owner, decode_entry, decode_entry_head, encode_entry};

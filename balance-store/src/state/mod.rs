@@ -21,21 +21,24 @@ pub enum Family {
     Identifiers,
     /// Tariffs and offers.
     Catalogue,
-    /// People's changes by idempotency key, and the audit log.
+    /// People's changes by idempotency key.
     Mutations,
+    /// The audit log, by position.
+    Audit,
     /// Everything about the store itself. Keys that begin with a zero octet are the store's own.
     Meta,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Accounts,
         Self::Sessions,
         Self::Subscribers,
         Self::Identifiers,
         Self::Catalogue,
         Self::Mutations,
+        Self::Audit,
         Self::Meta,
     ];
 
@@ -49,6 +52,7 @@ impl Family {
             Self::Identifiers => "identifiers",
             Self::Catalogue => "catalogue",
             Self::Mutations => "mutations",
+            Self::Audit => "audit",
             Self::Meta => "meta",
         }
     }

@@ -8,8 +8,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use balance_store::{
-    CdrChain, CdrError, CdrMover, CdrMoverOptions, CdrOptions, CdrPosition, CdrStore, Crash, CutLine, FailureHook,
-    FaultDisk, Journal, JournalHooks, JournalOptions, Log, Lsn, SegmentLog,
+    CdrError, CdrMover, CdrMoverOptions, CdrOptions, CdrPosition, CdrStore, Crash, CutLine, FailureHook, FaultDisk,
+    HashChain, Journal, JournalHooks, JournalOptions, Log, Lsn, SegmentLog,
 };
 
 use crate::support::{Random, open, read, setting};
@@ -53,7 +53,7 @@ impl Model {
         let durable = store.durable().position.get();
         assert!(durable >= self.cdrs_acknowledged, "CDRs up to {}, found up to {durable}", self.cdrs_acknowledged);
         let mut reader = store.reader(CdrPosition::new(1)).unwrap();
-        let (mut read, mut chain) = (0, CdrChain::START);
+        let (mut read, mut chain) = (0, HashChain::START);
         while let Some(record) = reader.read_next().unwrap() {
             chain = chain.after(&self.cdrs[read]);
             assert_eq!((record.octets, record.chain), (self.cdrs[read].as_slice(), chain));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use balance_store::{
-    CdrChain, CdrError, CdrMover, CdrMoverOptions, CdrOptions, CdrPosition, CdrStore, Crash, CutLine, Disk, FaultDisk,
-    Frame, Journal, JournalOptions, Log, LogCursor, Lsn, MemoryLog, RealDisk,
+    CdrError, CdrMover, CdrMoverOptions, CdrOptions, CdrPosition, CdrStore, Crash, CutLine, Disk, FaultDisk, Frame,
+    HashChain, Journal, JournalOptions, Log, LogCursor, Lsn, MemoryLog, RealDisk,
 };
 
 use crate::support::{EVERYTHING, append, hooks, open, quiet, read};
@@ -53,7 +53,7 @@ fn move_by_hand(log: &dyn Log, store: &CdrStore, sync_every: usize) -> Result<()
 fn read_cdrs(store: &Arc<CdrStore>, from: u64) -> Result<Vec<Vec<u8>>, CdrError> {
     let mut reader = store.reader(CdrPosition::new(from))?;
     let (mut cdrs, mut next) = (Vec::new(), from);
-    let mut chain = (from == 1).then_some(CdrChain::START);
+    let mut chain = (from == 1).then_some(HashChain::START);
     while let Some(record) = reader.read_next()? {
         assert_eq!(record.position.get(), next);
         chain = chain.map(|chain| chain.after(record.octets));

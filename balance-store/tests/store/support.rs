@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use balance_store::{
-    Batch, CdrChain, CdrPosition, Disk, FailureHook, FaultDisk, Frame, JournalHooks, Log, LogCursor, LogError,
+    Batch, CdrPosition, Disk, FailureHook, FaultDisk, Frame, HashChain, JournalHooks, Log, LogCursor, LogError,
     LogOptions, LogPosition, Lsn, Recovered, SegmentLog,
 };
 
@@ -45,14 +45,14 @@ pub(crate) type EntriesAndCdrs = (Vec<Vec<u8>>, Vec<Vec<u8>>);
 pub(crate) fn read(log: &dyn Log, from: u64) -> Result<EntriesAndCdrs, LogError> {
     let (mut cursor, mut frame) = (LogCursor::from(Lsn::new(from)), Frame::new());
     let (mut entries, mut cdrs) = (Vec::new(), Vec::new());
-    let mut chain: Option<CdrChain> = None;
+    let mut chain: Option<HashChain> = None;
     let mut next: Option<(Lsn, CdrPosition)> = None;
     while log.read_next(&mut cursor, &mut frame)? {
         if let Some(next) = next {
             assert_eq!((frame.first_lsn(), frame.first_cdr()), next, "frames are contiguous");
         }
         next = Some((frame.last_lsn().next(), frame.next_cdr()));
-        chain = match chain.or((frame.first_cdr() == CdrPosition::new(1)).then_some(CdrChain::START)) {
+        chain = match chain.or((frame.first_cdr() == CdrPosition::new(1)).then_some(HashChain::START)) {
             Some(before) => {
                 assert_eq!(frame.cdrs().fold(before, |chain, (_, cdr)| chain.after(cdr)), frame.chain());
                 Some(frame.chain())

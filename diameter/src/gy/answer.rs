@@ -317,6 +317,7 @@ impl Verdict {
             }
             Refusal::TooBusy if echo.named_us => Self::plain(ResultCode::TOO_BUSY, "too much is open; try again later"),
             Refusal::TooBusy => Self::plain(ResultCode::UNABLE_TO_DELIVER, "too much is open here; try another server"),
+            Refusal::Stale => Self::plain(ResultCode::UNABLE_TO_COMPLY, "it has changed meanwhile"),
             Refusal::OutOfRange => Self::plain(ResultCode::UNABLE_TO_COMPLY, "an amount is too large to be charged"),
             Refusal::Invalid(reason) => Self::plain(ResultCode::UNABLE_TO_COMPLY, reason),
         }

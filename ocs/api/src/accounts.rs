@@ -2,23 +2,29 @@
 
 use std::sync::Arc;
 
+use ocs_proto::cdr::v1::RatedCdr;
 use ocs_proto::charging::convert::{holding, money, origin, service, service_key, time};
 use ocs_proto::charging::v1 as common;
 use ocs_proto::operator::v1 as wire;
 use ocs_proto::operator::v1::accounts_server::{Accounts, AccountsServer};
 use rating_engine::account::{
-    Account, AccountState, Bucket, BucketScope, Counter, Credit, Flow, Holding, Reservation, Subscription,
-    SubscriptionState, Total,
+    AccountState, Bucket, BucketScope, Counter, Credit, Flow, Holding, Reservation, Subscription, SubscriptionState,
+    Total,
 };
-use rating_engine::command::Refusal;
+use rating_engine::ids::CdrPosition;
 use rating_engine::money::{Currency, Money};
 use rating_engine::session::{GrantState, LineState, ServiceState, Session};
 use rating_engine::tariffs::{Book, Tariffs};
 use rating_engine::time::Timestamp;
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
-use crate::operations::{AccountSnapshot, OperationError, Operations, Selection, SubscriberSnapshot};
-use crate::request::{TopUp, shown};
+use crate::caller::Caller;
+use crate::change::{AccountChange, Amount, NewAccount, TransferAsked, Wanted};
+use crate::name::parse_account;
+use crate::operations::{AccountSnapshot, Changed, Operations, SubscriberSnapshot};
+use crate::refusal::{refused, status};
+use crate::request::{TopUp, instant, shown};
+use crate::{etag, name, page};
 
 /// Sessions, and subscribers, of one account that are shown.
 pub(crate) const SHOWN_MAX: usize = 500;
@@ -48,61 +54,140 @@ impl<O: Operations> Accounts for AccountsService<O> {
         request: Request<wire::GetAccountRequest>,
     ) -> Result<Response<wire::GetAccountResponse>, Status> {
         let selection = shown(request.into_inner())?;
-        let snapshot = self.operations.account(selection.clone()).await.map_err(|error| status(error, &selection))?;
+        let what = selection.to_string();
+        let snapshot = self.operations.account(selection).await.map_err(|error| refused(&error, &what))?;
         Ok(Response::new(wire::GetAccountResponse { account: Some(account(snapshot)) }))
     }
 
+    async fn create_account(
+        &self,
+        request: Request<wire::CreateAccountRequest>,
+    ) -> Result<Response<wire::CreateAccountResponse>, Status> {
+        let caller = Caller::of(&request);
+        let new = NewAccount::parse(request.get_ref())?;
+        let (name, etag) = (name::account(new.account.tenant, new.account.id), etag::account(&new.account));
+        let done = self.operations.create_account(caller, new).await;
+        let repeated = done.map_err(|error| refused(&error, &name))?;
+        Ok(Response::new(wire::CreateAccountResponse { name, etag, repeated }))
+    }
+
+    async fn update_account(
+        &self,
+        request: Request<wire::UpdateAccountRequest>,
+    ) -> Result<Response<wire::UpdateAccountResponse>, Status> {
+        let caller = Caller::of(&request);
+        let Changed { etag, repeated, .. } = self.change(caller, AccountChange::update(request.into_inner())?).await?;
+        Ok(Response::new(wire::UpdateAccountResponse { etag, repeated }))
+    }
+
     async fn top_up(&self, request: Request<wire::TopUpRequest>) -> Result<Response<wire::TopUpResponse>, Status> {
+        let caller = Caller::of(&request);
         let top_up = TopUp::parse(request.into_inner())?;
-        let selection = top_up.selection.clone();
-        let done = self.operations.top_up(top_up).await.map_err(|error| status(error, &selection))?;
+        within_ceiling(&caller, top_up.amount, top_up.currency)?;
+        let what = top_up.selection.to_string();
+        let done = self.operations.top_up(caller, top_up).await.map_err(|error| refused(&error, &what))?;
         Ok(Response::new(wire::TopUpResponse {
             balance: Some(money(done.balance, done.currency)),
             cdr_number: done.cdr_number,
             repeated: done.repeated,
         }))
     }
-}
 
-/// What the caller is told; a new variant cannot forget its code.
-fn status(error: OperationError, selection: &Selection) -> Status {
-    let which = &selection.account;
-    match error {
-        OperationError::UnknownAccount => Status::not_found(format!(
-            "tenant {} has no {which}; check the number, or import the account first",
-            selection.tenant
-        )),
-        OperationError::WrongCurrency { account } => {
-            Status::failed_precondition(format!("amount.currency: {which} is kept in {account}; give the amount in it"))
+    async fn adjust(&self, request: Request<wire::AdjustRequest>) -> Result<Response<wire::AdjustResponse>, Status> {
+        let caller = Caller::of(&request);
+        let change = AccountChange::adjust(request.into_inner())?;
+        match (&change.wanted, change.currency) {
+            (Wanted::Adjust(_, Amount::Money(amount)), Some(currency)) => within_ceiling(&caller, *amount, currency)?,
+            // How much units are worth is not said: whoever has a ceiling gives none.
+            (Wanted::Adjust(_, Amount::Units(1..)), _) => within_ceiling(&caller, Money::MAX, Currency::EUR)?,
+            _ => {}
         }
-        OperationError::Refused(refusal) => refused(&refusal, selection),
-        OperationError::Stopping => {
-            Status::unavailable("the charging system is stopping; try again later, with the same idempotency_key")
-        }
+        let Changed { balance, currency, cdr_number, repeated, .. } = self.change(caller, change).await?;
+        Ok(Response::new(wire::AdjustResponse { balance: Some(money(balance, currency)), cdr_number, repeated }))
+    }
+
+    async fn transfer(
+        &self,
+        request: Request<wire::TransferRequest>,
+    ) -> Result<Response<wire::TransferResponse>, Status> {
+        let caller = Caller::of(&request);
+        let transfer = TransferAsked::parse(request.into_inner())?;
+        within_ceiling(&caller, transfer.amount, transfer.currency)?;
+        let what = format!("{} or {}", transfer.from, transfer.to);
+        let done = self.operations.transfer(caller, transfer).await.map_err(|error| refused(&error, &what))?;
+        let Changed { balance, currency, cdr_number, repeated, .. } = done;
+        Ok(Response::new(wire::TransferResponse { balance: Some(money(balance, currency)), cdr_number, repeated }))
+    }
+
+    async fn extend_bucket(
+        &self,
+        request: Request<wire::ExtendBucketRequest>,
+    ) -> Result<Response<wire::ExtendBucketResponse>, Status> {
+        let caller = Caller::of(&request);
+        let Changed { repeated, .. } = self.change(caller, AccountChange::extend(request.into_inner())?).await?;
+        Ok(Response::new(wire::ExtendBucketResponse { repeated }))
+    }
+
+    async fn purchase_offer(
+        &self,
+        request: Request<wire::PurchaseOfferRequest>,
+    ) -> Result<Response<wire::PurchaseOfferResponse>, Status> {
+        let caller = Caller::of(&request);
+        let done = self.change(caller, AccountChange::purchase(request.into_inner())?).await?;
+        let Changed { balance, currency, cdr_number, repeated, .. } = done;
+        let balance = Some(money(balance, currency));
+        Ok(Response::new(wire::PurchaseOfferResponse { balance, cdr_number, repeated }))
+    }
+
+    async fn cancel_offer(
+        &self,
+        request: Request<wire::CancelOfferRequest>,
+    ) -> Result<Response<wire::CancelOfferResponse>, Status> {
+        let caller = Caller::of(&request);
+        let Changed { repeated, .. } = self.change(caller, AccountChange::cancel(request.into_inner())?).await?;
+        Ok(Response::new(wire::CancelOfferResponse { repeated }))
+    }
+
+    async fn list_movements(
+        &self,
+        request: Request<wire::ListMovementsRequest>,
+    ) -> Result<Response<wire::ListMovementsResponse>, Status> {
+        let wire::ListMovementsRequest { account, page_size, page_token, since } = request.into_inner();
+        let selection = parse_account("account", &account)?;
+        let (max, from) = (page::size(page_size)?, page::position(&page_token)?.map(CdrPosition::new));
+        let since = since.map(|since| instant("since", since)).transpose()?;
+        let what = selection.to_string();
+        let movements =
+            self.operations.movements(selection, from, max).await.map_err(|error| refused(&error, &what))?;
+        let next = movements.last().map_or(0, |oldest| oldest.previous_position);
+        let count = movements.len();
+        let accepted =
+            |cdr: &RatedCdr| cdr.accepted.map(|at| at.seconds.saturating_mul(1000) + i64::from(at.nanos / 1_000_000));
+        let wanted = |cdr: &RatedCdr| since.is_none_or(|since| accepted(cdr).is_none_or(|at| at >= since.millis()));
+        let movements: Vec<RatedCdr> = movements.into_iter().take_while(wanted).collect();
+        // What is older than wanted has only older ones before it.
+        let ended = next == 0 || movements.len() < count;
+        let next_page_token = if ended { String::new() } else { page::token(next) };
+        Ok(Response::new(wire::ListMovementsResponse { movements, next_page_token }))
     }
 }
 
-fn refused(refusal: &Refusal, selection: &Selection) -> Status {
-    let which = &selection.account;
-    match refusal {
-        Refusal::KeyReused => Status::already_exists(
-            "idempotency_key: was used for another request; choose a new key, or repeat that request exactly",
-        ),
-        Refusal::TooBusy => {
-            Status::unavailable("the charging system is too busy; try again later, with the same idempotency_key")
-        }
-        Refusal::UnknownSubscriber | Refusal::IdentifiersDisagree | Refusal::UnknownSession => {
-            Status::not_found(format!("{which} is not known"))
-        }
-        Refusal::OutOfRange => Status::failed_precondition(format!("amount: {which} could not hold it; give less")),
-        Refusal::Invalid(reason) => Status::failed_precondition(format!("{which}: {reason}")),
-        Refusal::ServiceDenied
-        | Refusal::Rejected
-        | Refusal::CreditLimitReached
-        | Refusal::RatingFailed
-        | Refusal::AnswerGone
-        | Refusal::NothingToRefund
-        | Refusal::RefundBeyondCharge => Status::failed_precondition(format!("{which}: refused ({refusal:?})")),
+impl<O: Operations> AccountsService<O> {
+    async fn change(&self, caller: Caller, change: AccountChange) -> Result<Changed, Status> {
+        let what = change.selection.to_string();
+        self.operations.change(caller, change).await.map_err(|error| refused(&error, &what))
+    }
+}
+
+/// Whether a caller may move so much.
+fn within_ceiling(caller: &Caller, amount: Money, currency: Currency) -> Result<(), Status> {
+    match caller.top_up_max {
+        Some(ceiling) if amount > Money::ZERO && !ceiling.allows(amount, currency) => Err(status(
+            Code::PermissionDenied,
+            "ABOVE_CEILING",
+            format!("amount: {} may give at most {ceiling} at once; ask somebody who may give more", caller.name),
+        )),
+        Some(_) | None => Ok(()),
     }
 }
 
@@ -125,9 +210,11 @@ fn account(snapshot: AccountSnapshot) -> wire::Account {
         totals: account.totals.iter().map(total).collect(),
         cdr_count: account.cdrs.count,
         last_cdr_position: account.cdrs.last.get(),
+        name: name::account(account.tenant, account.id),
+        etag: etag::account(&account),
         session_count: count(sessions.len()),
         subscriber_count: count(subscribers.len()),
-        sessions: sessions.iter().take(SHOWN_MAX).map(|open| session(open, &account, &tariffs)).collect(),
+        sessions: sessions.iter().take(SHOWN_MAX).map(|open| session(open, account.currency, &tariffs)).collect(),
         subscribers: subscribers.iter().take(SHOWN_MAX).map(subscriber).collect(),
         subscriptions: account.contract.iter().flat_map(|contract| &contract.subscriptions).map(subscription).collect(),
     }
@@ -224,8 +311,8 @@ fn counter(counter: &Counter) -> wire::Counter {
     }
 }
 
-fn session(session: &Session, account: &Account, tariffs: &Tariffs) -> wire::OpenSession {
-    let (currency, book) = (account.currency, Book::new(&session.tariff, tariffs));
+pub(crate) fn session(session: &Session, currency: Currency, tariffs: &Tariffs) -> wire::OpenSession {
+    let book = Book::new(&session.tariff, tariffs);
     wire::OpenSession {
         session_id: session.id.octets().to_vec(),
         subscriber_id: session.subscriber.get(),
@@ -283,7 +370,7 @@ fn holds(reservation: &Reservation, currency: Currency) -> (Vec<wire::Held>, Opt
     (held.collect(), (on_credit != Money::ZERO).then(|| money(on_credit, currency)))
 }
 
-fn subscriber(known: &SubscriberSnapshot) -> wire::Subscriber {
+pub(crate) fn subscriber(known: &SubscriberSnapshot) -> wire::Subscriber {
     wire::Subscriber {
         subscriber_id: known.subscriber.id.get(),
         identifiers: known.identifiers.iter().map(ToString::to_string).collect(),

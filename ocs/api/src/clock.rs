@@ -55,7 +55,7 @@ impl<O: Operations> Clock for ClockService<O> {
 }
 
 fn missing(field: &'static str, advice: &str) -> Rejection {
-    Rejection { field, reason: format!("is missing; {advice}") }
+    Rejection::new(field, format!("is missing; {advice}"))
 }
 
 fn status(refusal: ClockRefusal) -> Status {

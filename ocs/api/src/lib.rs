@@ -4,32 +4,52 @@
 //! become plain values; what is refused says which field, why, and what to do. Durability is the implementation's: an
 //! answer that it returns is one that no crash takes back.
 //!
-//! Absent on purpose: who may call (transport and interceptors of `ocs`), printing (the command line), and every change
+//! Absent on purpose: who may call (`ocs` turns others away before, and says who it is: [`Caller`]), printing (the command line), and every change
 //! of a balance but through [`Operations`].
 
 mod accounts;
+mod audit;
+mod caller;
+mod change;
 mod clock;
+pub mod etag;
+pub mod name;
 mod operations;
+mod page;
+mod refusal;
 mod request;
 mod router;
+mod sessions;
+mod subscribers;
 mod usage;
 
 pub use accounts::AccountsService;
+pub use audit::AuditLogService;
+pub use caller::{Caller, Ceiling};
+pub use change::{AccountChange, Amount, Asked, Found, NewAccount, TransferAsked, Wanted};
 pub use clock::ClockService;
+pub use name::SubscriberSelector;
 pub use operations::{
-    AccountSelector, AccountSnapshot, ClockReading, ClockRefusal, OperationError, Operations, Recorded, Selection,
-    SubscriberSnapshot, ToppedUp,
+    AccountSelector, AccountSnapshot, Ask, AuditVerdict, Changed, ClientAnswer, ClockReading, ClockRefusal, Loaded,
+    OperationError, Operations, Put, Recorded, Row, Selection, SessionFilter, SessionSnapshot, SubscriberSnapshot,
+    ToppedUp,
 };
+pub use refusal::DOMAIN;
 pub use request::{
     BUCKET_DEFAULT, BUCKET_OCTETS_MAX, IDENTIFIER_OCTETS_MAX, KEY_OCTETS_MAX, PRIORITY_DEFAULT, REASON_OCTETS_MAX,
     Rejection, TopUp,
 };
 pub use router::{ClockAccess, router};
+pub use sessions::SessionsService;
+pub use subscribers::{Basis, SubscriberPut, SubscribersService};
 pub use usage::{RECORD_ID_OCTETS_MAX, UsageService};
 
 /// Typed clients of the services, for the command line and for tests.
 pub mod client {
     pub use ocs_proto::operator::v1::accounts_client::AccountsClient;
+    pub use ocs_proto::operator::v1::audit_log_client::AuditLogClient;
     pub use ocs_proto::operator::v1::clock_client::ClockClient;
+    pub use ocs_proto::operator::v1::sessions_client::SessionsClient;
+    pub use ocs_proto::operator::v1::subscribers_client::SubscribersClient;
     pub use ocs_proto::operator::v1::usage_client::UsageClient;
 }

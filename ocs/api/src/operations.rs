@@ -3,15 +3,21 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use ocs_proto::cdr::v1::RatedCdr;
+use ocs_proto::operator::v1 as wire;
 use rating_engine::account::{Account, Subscriber};
 use rating_engine::command::{Command, Outcome, Refusal};
-use rating_engine::ids::{AccountId, Identifier, Lsn, TenantId};
+use rating_engine::ids::{AccountId, CdrPosition, Identifier, Lsn, SessionId, SubscriberId, TenantId};
 use rating_engine::money::{Currency, Money};
 use rating_engine::session::Session;
 use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
 
+use crate::caller::Caller;
+use crate::change::{AccountChange, NewAccount, TransferAsked};
+use crate::name::SubscriberSelector;
 use crate::request::TopUp;
+use crate::subscribers::SubscriberPut;
 
 /// What operators can have done. Every future but [`Operations::charge_record`] ends only when what it says is durable.
 pub trait Operations: Send + Sync + 'static {
@@ -20,7 +26,94 @@ pub trait Operations: Send + Sync + 'static {
 
     /// Pays in. The implementation finds the account, compares its currency, and passes
     /// [`TopUp::mutation`] to the shard.
-    fn top_up(&self, top_up: TopUp) -> impl Future<Output = Result<ToppedUp, OperationError>> + Send;
+    fn top_up(&self, caller: Caller, top_up: TopUp) -> impl Future<Output = Result<ToppedUp, OperationError>> + Send;
+
+    /// Makes an account.
+    fn create_account(
+        &self,
+        caller: Caller,
+        new: NewAccount,
+    ) -> impl Future<Output = Result<bool, OperationError>> + Send;
+
+    /// Changes an account that is there.
+    fn change(
+        &self,
+        caller: Caller,
+        change: AccountChange,
+    ) -> impl Future<Output = Result<Changed, OperationError>> + Send;
+
+    /// Moves money from one account to another.
+    fn transfer(
+        &self,
+        caller: Caller,
+        transfer: TransferAsked,
+    ) -> impl Future<Output = Result<Changed, OperationError>> + Send;
+
+    /// CDRs of an account, the newest first: from the one at a position, or from the newest.
+    fn movements(
+        &self,
+        selection: Selection,
+        from: Option<CdrPosition>,
+        max: usize,
+    ) -> impl Future<Output = Result<Vec<RatedCdr>, OperationError>> + Send;
+
+    /// A subscriber with its account.
+    fn subscriber(
+        &self,
+        tenant: TenantId,
+        selector: SubscriberSelector,
+    ) -> impl Future<Output = Result<SubscriberSnapshot, OperationError>> + Send;
+
+    /// Makes or replaces a subscriber.
+    fn put_subscriber(
+        &self,
+        caller: Caller,
+        put: SubscriberPut,
+    ) -> impl Future<Output = Result<Put, OperationError>> + Send;
+
+    /// Loads one row. What it says holds when its entry is durable ([`Self::durable`]).
+    fn load_row(&self, caller: Caller, row: Row) -> impl Future<Output = Result<Loaded, OperationError>> + Send;
+
+    /// Open sessions in their order, behind `after`.
+    fn sessions(
+        &self,
+        filter: SessionFilter,
+        after: Option<SessionId>,
+        max: usize,
+    ) -> impl Future<Output = Result<Vec<SessionSnapshot>, OperationError>> + Send;
+
+    /// One open session.
+    fn session(&self, id: SessionId) -> impl Future<Output = Result<SessionSnapshot, OperationError>> + Send;
+
+    /// Has a session's client do something, and waits for its answer.
+    fn ask_client(
+        &self,
+        caller: Caller,
+        id: SessionId,
+        ask: Ask,
+        reason: Box<str>,
+    ) -> impl Future<Output = Result<ClientAnswer, OperationError>> + Send;
+
+    /// Ends a session without its client.
+    fn release(
+        &self,
+        caller: Caller,
+        id: SessionId,
+        reason: Box<str>,
+    ) -> impl Future<Output = Result<(), OperationError>> + Send;
+
+    /// Audit records, the newest first: from the one at a position, or from the newest.
+    fn audit_records(
+        &self,
+        from: Option<u64>,
+        max: usize,
+    ) -> impl Future<Output = Result<Vec<wire::AuditRecord>, OperationError>> + Send;
+
+    /// Computes the audit log's chain again; `known` is a position whose value is known from elsewhere.
+    fn verify_audit_log(
+        &self,
+        known: Option<(u64, [u8; 32])>,
+    ) -> impl Future<Output = Result<AuditVerdict, OperationError>> + Send;
 
     /// Charges a usage record, once there is room for it. What it says holds when its entry is durable ([`Self::durable`]):
     /// whoever hands in many need not wait for each.
@@ -57,6 +150,13 @@ pub enum AccountSelector {
     Identifier(Identifier),
 }
 
+impl std::fmt::Display for Selection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.account.fmt(f)?;
+        if self.tenant == TenantId::default() { Ok(()) } else { write!(f, " of tenant {}", self.tenant.get()) }
+    }
+}
+
 impl std::fmt::Display for AccountSelector {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -80,7 +180,7 @@ pub struct AccountSnapshot {
 }
 
 /// A subscriber with the network's names for it.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SubscriberSnapshot {
     /// The subscriber.
     pub subscriber: Subscriber,
@@ -99,6 +199,109 @@ pub struct ToppedUp {
     pub cdr_number: u64,
     /// Whether this is the first answer again.
     pub repeated: bool,
+}
+
+/// What a change of an account led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Changed {
+    /// Money in all money buckets afterwards.
+    pub balance: Money,
+    /// Its currency.
+    pub currency: Currency,
+    /// Number of the (first) CDR among the account's; 0 when there is none.
+    pub cdr_number: u64,
+    /// The account's etag.
+    pub etag: String,
+    /// Whether this is the first answer again.
+    pub repeated: bool,
+}
+
+/// What putting a subscriber led to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Put {
+    /// Its etag.
+    pub etag: String,
+    /// Whether this is the first answer again.
+    pub repeated: bool,
+}
+
+/// One row of a bulk load.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Row {
+    /// An account, a line of an account file.
+    Account(String),
+    /// A subscriber, a line of a subscriber file.
+    Subscriber(String),
+}
+
+/// What became of a row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Loaded {
+    /// It is there when this entry is durable.
+    Loaded(Lsn),
+    /// It was there, and is certain when this entry is durable.
+    There(Lsn),
+    /// It cannot be, and why.
+    Refused(String),
+}
+
+/// Which open sessions.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SessionFilter {
+    /// Only those that this account pays for.
+    pub account: Option<Selection>,
+    /// Only those of this network element.
+    pub client_host: Option<Box<str>>,
+    /// Only those that wait for money.
+    pub waiting: bool,
+}
+
+/// An open session with what pays for it.
+#[derive(Clone, Debug)]
+pub struct SessionSnapshot {
+    /// It.
+    pub session: Session,
+    /// The tenant of its account.
+    pub tenant: TenantId,
+    /// The account's currency.
+    pub currency: Currency,
+    /// Every tariff version that it may have been charged by.
+    pub tariffs: Arc<Tariffs>,
+}
+
+/// What a client is asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ask {
+    /// To ask again.
+    Reauthorize,
+    /// To end the session.
+    Terminate,
+}
+
+/// What became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ClientAnswer {
+    /// The client does it, and its result code.
+    Consented(u32),
+    /// The client has no such session.
+    UnknownSession(u32),
+    /// The client does not do it: its result code and words.
+    Refused(u32, String),
+    /// It is not connected.
+    NotConnected(String),
+    /// It did not answer.
+    NoAnswer(String),
+}
+
+/// What the audit log's chain says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditVerdict {
+    /// How many records there are.
+    pub records: u64,
+    /// The chain after the last.
+    pub chain: [u8; 32],
+    /// The first record that is not what was written, and what is wrong.
+    pub broken: Option<(u64, String)>,
 }
 
 /// What a usage record led to.
@@ -126,6 +329,23 @@ pub struct ClockReading {
 pub enum OperationError {
     /// No account has this id, or no subscriber this identifier, in this tenant.
     UnknownAccount,
+    /// No subscriber has this number or identifier, in this tenant.
+    UnknownSubscriber,
+    /// No such session is open.
+    UnknownSession,
+    /// An identifier is somebody else's.
+    Taken {
+        /// The identifier.
+        what: Identifier,
+        /// Whose it is.
+        owner: SubscriberId,
+    },
+    /// It cannot be, in words.
+    Precondition(String),
+    /// What it was based on has changed.
+    Stale,
+    /// The store could not be read, in words.
+    Store(String),
     /// The account's money is of another currency.
     WrongCurrency {
         /// The account's.

@@ -1,5 +1,7 @@
 //! Requests into checked values. Pure; each rejection names the field, the reason, and the way out.
 
+use std::borrow::Cow;
+
 use ocs_proto::charging::v1 as common;
 use ocs_proto::operator::v1 as wire;
 use prost_types::{Duration, Timestamp as WireTime};
@@ -9,8 +11,8 @@ use rating_engine::ids::{AccountId, BucketId, IdempotencyKey, Identifier, Tenant
 use rating_engine::money::{Currency, Money};
 use rating_engine::time::Timestamp;
 use sha2::{Digest, Sha256};
-use tonic::Status;
 
+use crate::name::parse_account;
 use crate::operations::{AccountSelector, Selection};
 
 /// Octets of an idempotency key.
@@ -30,14 +32,18 @@ pub const PRIORITY_DEFAULT: u16 = 100;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rejection {
     /// The field, as the `.proto` file spells it.
-    pub field: &'static str,
+    pub field: Cow<'static, str>,
     /// What is wrong, and what to do.
     pub reason: String,
 }
 
 impl Rejection {
     pub(crate) fn new(field: &'static str, reason: impl Into<String>) -> Self {
-        Self { field, reason: reason.into() }
+        Self { field: field.into(), reason: reason.into() }
+    }
+
+    fn of_part(field: &'static str, part: &str, reason: String) -> Self {
+        Self { field: format!("{field}.{part}").into(), reason }
     }
 }
 
@@ -48,12 +54,6 @@ impl std::fmt::Display for Rejection {
 }
 
 impl std::error::Error for Rejection {}
-
-impl From<Rejection> for Status {
-    fn from(rejection: Rejection) -> Self {
-        Self::invalid_argument(rejection.to_string())
-    }
-}
 
 /// A checked top-up.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,13 +87,13 @@ impl TopUp {
             ));
         }
         text("idempotency_key", &key, KEY_OCTETS_MAX)?;
-        let account = match request.account {
-            Some(Given::AccountId(id)) => Some(Ok(id)),
-            Some(Given::Identifier(identifier)) => Some(Err(identifier)),
-            None => None,
+        let selection = match request.account {
+            Some(Given::Name(name)) => parse_account("name", &name)?,
+            Some(Given::AccountId(id)) => selection(request.tenant_id, Some(Ok(id)))?,
+            Some(Given::Identifier(identifier)) => selection(request.tenant_id, Some(Err(identifier)))?,
+            None => selection(request.tenant_id, None)?,
         };
-        let selection = selection(request.tenant_id, account)?;
-        let (amount, currency) = amount(request.amount)?;
+        let (amount, currency) = positive("amount", request.amount)?;
         let bucket_id = if request.bucket_id.is_empty() { BUCKET_DEFAULT } else { &request.bucket_id };
         text("bucket_id", bucket_id, BUCKET_OCTETS_MAX)?;
         let priority = request.priority.map_or(Ok(PRIORITY_DEFAULT), |priority| {
@@ -165,12 +165,12 @@ impl TopUp {
 /// Checks which account a request to show one means.
 pub(crate) fn shown(request: wire::GetAccountRequest) -> Result<Selection, Rejection> {
     use wire::get_account_request::Account as Given;
-    let account = match request.account {
-        Some(Given::AccountId(id)) => Some(Ok(id)),
-        Some(Given::Identifier(identifier)) => Some(Err(identifier)),
-        None => None,
-    };
-    selection(request.tenant_id, account)
+    match request.account {
+        Some(Given::Name(name)) => parse_account("name", &name),
+        Some(Given::AccountId(id)) => selection(request.tenant_id, Some(Ok(id))),
+        Some(Given::Identifier(identifier)) => selection(request.tenant_id, Some(Err(identifier))),
+        None => selection(request.tenant_id, None),
+    }
 }
 
 /// An account by its id (`Ok`) or by an identifier (`Err`).
@@ -186,14 +186,25 @@ fn selection(tenant: u32, account: Option<Result<u64, String>>) -> Result<Select
             let parsed = identifier.parse::<Identifier>().map_err(|reason| Rejection::new("identifier", reason))?;
             AccountSelector::Identifier(parsed)
         }
-        None => return Err(Rejection::new("account", "is missing; give account_id or identifier")),
+        None => return Err(Rejection::new("account", "is missing; give name, account_id or identifier")),
     };
     Ok(Selection { tenant, account })
 }
 
-fn amount(given: Option<common::Money>) -> Result<(Money, Currency), Rejection> {
+/// Money above 0.
+pub(crate) fn positive(field: &'static str, given: Option<common::Money>) -> Result<(Money, Currency), Rejection> {
+    let mantissa = given.as_ref().map_or(0, |given| given.mantissa);
+    let (amount, currency) = money(field, given)?;
+    if amount <= Money::ZERO {
+        return Err(Rejection::of_part(field, "mantissa", format!("is {mantissa}; give an amount above 0")));
+    }
+    Ok((amount, currency))
+}
+
+/// Money, also below 0.
+pub(crate) fn money(field: &'static str, given: Option<common::Money>) -> Result<(Money, Currency), Rejection> {
     let Some(given) = given else {
-        return Err(Rejection::new("amount", "is missing; give mantissa, scale and currency, e.g. 1250, 2 and EUR"));
+        return Err(Rejection::new(field, "is missing; give mantissa, scale and currency, e.g. 1250, 2 and EUR"));
     };
     let Some(currency) = Currency::parse(&given.currency) else {
         let reason = if given.currency.is_empty() {
@@ -201,18 +212,17 @@ fn amount(given: Option<common::Money>) -> Result<(Money, Currency), Rejection> 
         } else {
             format!("is {:?}, which is not known; give three ISO 4217 letters, e.g. EUR", given.currency)
         };
-        return Err(Rejection::new("amount.currency", reason));
+        return Err(Rejection::of_part(field, "currency", reason));
     };
     let Some(finer) = 6u32.checked_sub(given.scale) else {
-        return Err(Rejection::new("amount.scale", format!("is {}; amounts have at most 6 decimals", given.scale)));
+        let reason = format!("is {}; amounts have at most 6 decimals", given.scale);
+        return Err(Rejection::of_part(field, "scale", reason));
     };
-    if given.mantissa <= 0 {
-        return Err(Rejection::new("amount.mantissa", format!("is {}; give an amount above 0", given.mantissa)));
-    }
     match given.mantissa.checked_mul(10i64.pow(finer)) {
         Some(micros) => Ok((Money::from_micros(micros), currency)),
-        None => Err(Rejection::new(
-            "amount.mantissa",
+        None => Err(Rejection::of_part(
+            field,
+            "mantissa",
             format!(
                 "is {} at scale {}, which is too large; the most is {} {currency}",
                 given.mantissa,

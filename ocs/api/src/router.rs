@@ -7,8 +7,11 @@ use tonic::transport::server::Router;
 use tonic_health::server::HealthReporter;
 
 use crate::accounts::AccountsService;
+use crate::audit::AuditLogService;
 use crate::clock::ClockService;
 use crate::operations::Operations;
+use crate::sessions::SessionsService;
+use crate::subscribers::SubscribersService;
 use crate::usage::UsageService;
 
 /// Whether the clock may be moved over gRPC.
@@ -20,7 +23,7 @@ pub enum ClockAccess {
     Absent,
 }
 
-/// Puts health, reflection, `Accounts`, `Usage` and, if wanted, `Clock` on `server`. `ocs` adds the CDR export and serves.
+/// Puts health, reflection, our services and, if wanted, `Clock` on `server`. `ocs` adds the CDR export and serves.
 ///
 /// Health says NOT_SERVING for the server as a whole (the empty name) until `ocs` reports otherwise through the reporter:
 /// `set_service_status("", ServingStatus::Serving)` once listeners are open, `NotServing` when it begins to drain.
@@ -43,6 +46,9 @@ pub async fn router<L: Clone, O: Operations>(
         .add_service(health_server)
         .add_service(reflection)
         .add_service(UsageService::new(Arc::clone(&operations)).into_server())
+        .add_service(SubscribersService::new(Arc::clone(&operations)).into_server())
+        .add_service(SessionsService::new(Arc::clone(&operations)).into_server())
+        .add_service(AuditLogService::new(Arc::clone(&operations)).into_server())
         .add_service(AccountsService::new(operations).into_server())
         .add_optional_service(clock);
     Ok((router, health))

@@ -104,9 +104,15 @@ fn status(error: &OperationError) -> Status {
         OperationError::Stopping => {
             Status::unavailable("the charging system is stopping; send the records again later")
         }
-        OperationError::UnknownAccount | OperationError::WrongCurrency { .. } | OperationError::Refused(_) => {
-            Status::internal("a record led to what no record leads to")
-        }
+        OperationError::UnknownAccount
+        | OperationError::UnknownSubscriber
+        | OperationError::UnknownSession
+        | OperationError::Taken { .. }
+        | OperationError::Precondition(_)
+        | OperationError::Stale
+        | OperationError::Store(_)
+        | OperationError::WrongCurrency { .. }
+        | OperationError::Refused(_) => Status::internal("a record led to what no record leads to"),
     }
 }
 
@@ -172,6 +178,7 @@ fn why_refused(refusal: &Refusal) -> String {
         | Refusal::CreditLimitReached
         | Refusal::NothingToRefund
         | Refusal::RefundBeyondCharge
+        | Refusal::Stale
         | Refusal::OutOfRange => format!("refused ({refusal:?})"),
     }
 }

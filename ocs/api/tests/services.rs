@@ -7,9 +7,12 @@ use std::sync::Mutex;
 
 use ocs_api::client::{AccountsClient, ClockClient, UsageClient};
 use ocs_api::{
-    AccountSelector, AccountSnapshot, ClockAccess, ClockReading, ClockRefusal, OperationError, Operations, Recorded,
-    Selection, SubscriberSnapshot, TopUp, ToppedUp,
+    AccountChange, AccountSelector, AccountSnapshot, Ask, AuditVerdict, Caller, Changed, ClientAnswer, ClockAccess,
+    ClockReading, ClockRefusal, Loaded, NewAccount, OperationError, Operations, Put, Recorded, Row, Selection,
+    SessionFilter, SessionSnapshot, SubscriberPut, SubscriberSelector, SubscriberSnapshot, TopUp, ToppedUp,
+    TransferAsked,
 };
+use ocs_proto::cdr::v1::RatedCdr;
 use ocs_proto::charging::v1 as common;
 use ocs_proto::operator::v1 as wire;
 use rating_engine::account::{
@@ -85,7 +88,7 @@ impl Operations for InMemory {
         })
     }
 
-    async fn top_up(&self, top_up: TopUp) -> Result<ToppedUp, OperationError> {
+    async fn top_up(&self, _: Caller, top_up: TopUp) -> Result<ToppedUp, OperationError> {
         self.knows(&top_up.selection)?;
         if top_up.currency != self.account.currency {
             return Err(OperationError::WrongCurrency { account: self.account.currency });
@@ -98,6 +101,65 @@ impl Operations for InMemory {
         let balance = self.account.money().saturating_add(top_up.amount);
         asked.push(top_up);
         Ok(ToppedUp { balance, currency: self.account.currency, cdr_number: 4, repeated })
+    }
+
+    // What follows is tested over the real ones, in `ocs`.
+
+    async fn create_account(&self, _: Caller, _: NewAccount) -> Result<bool, OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn change(&self, _: Caller, _: AccountChange) -> Result<Changed, OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn transfer(&self, _: Caller, _: TransferAsked) -> Result<Changed, OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn movements(&self, _: Selection, _: Option<CdrPosition>, _: usize) -> Result<Vec<RatedCdr>, OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn subscriber(&self, _: TenantId, _: SubscriberSelector) -> Result<SubscriberSnapshot, OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn put_subscriber(&self, _: Caller, _: SubscriberPut) -> Result<Put, OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn load_row(&self, _: Caller, _: Row) -> Result<Loaded, OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn sessions(
+        &self,
+        _: SessionFilter,
+        _: Option<SessionId>,
+        _: usize,
+    ) -> Result<Vec<SessionSnapshot>, OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn session(&self, _: SessionId) -> Result<SessionSnapshot, OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn ask_client(&self, _: Caller, _: SessionId, _: Ask, _: Box<str>) -> Result<ClientAnswer, OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn release(&self, _: Caller, _: SessionId, _: Box<str>) -> Result<(), OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn audit_records(&self, _: Option<u64>, _: usize) -> Result<Vec<wire::AuditRecord>, OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn verify_audit_log(&self, _: Option<(u64, [u8; 32])>) -> Result<AuditVerdict, OperationError> {
+        Err(OperationError::Stopping)
     }
 
     async fn charge_record(&self, command: Command) -> Result<Recorded, OperationError> {
@@ -345,6 +407,8 @@ async fn an_account_is_shown_with_everything_in_it() {
     };
     let kind = |service: common::Service, specification| common::ServiceKind { service: service.into(), specification };
     let expected = wire::Account {
+        name: "tenants/3/accounts/7".into(),
+        etag: shown.etag.clone(),
         account_id: 7,
         group_id: 70,
         tenant_id: 3,
@@ -497,7 +561,7 @@ fn a_top_up_that_is_not_well_formed_is_rejected_by_field() {
         (&|r| r.idempotency_key.clear(), "idempotency_key: is missing; give a text"),
         (&|r| r.idempotency_key = "k".repeat(129), "idempotency_key: has 129 octets; give at most 128"),
         (&|r| r.idempotency_key = "a\nb".into(), "idempotency_key: has control characters"),
-        (&|r| r.account = None, "account: is missing; give account_id or identifier"),
+        (&|r| r.account = None, "account: is missing; give name, account_id or identifier"),
         (&|r| r.account = Some(AccountId(0)), "account_id: is 0"),
         (&|r| r.account = Some(Identifier("491701".into())), "identifier: '491701' names no kind"),
         (&|r| r.account = Some(Identifier("fax-1".into())), "identifier: 'fax' is no kind"),
@@ -533,7 +597,7 @@ async fn refusals_become_status_codes() {
     let dollars = Some(common::Money { mantissa: 1, scale: 0, currency: "USD".into() });
     let dollars = wire::TopUpRequest { amount: dollars, ..top_up() };
     for (refusal, request, code, text) in [
-        (None, unknown, Code::NotFound, "tenant 4 has no msisdn-491701"),
+        (None, unknown, Code::NotFound, "msisdn-491701 of tenant 4 is not known"),
         (None, dollars, Code::FailedPrecondition, "amount.currency: msisdn-491701 is kept in EUR"),
         (Some(Refusal::KeyReused), top_up(), Code::AlreadyExists, "idempotency_key: was used for another request"),
         (Some(Refusal::Invalid("the account is closed")), top_up(), Code::FailedPrecondition, "the account is closed"),

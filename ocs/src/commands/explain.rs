@@ -142,6 +142,7 @@ fn why_refused(refusal: &Refusal) -> String {
         Refusal::Rejected => "the account or subscriber is barred or closed".to_owned(),
         Refusal::Invalid(reason) => (*reason).to_owned(),
         Refusal::OutOfRange => "an amount does not fit".to_owned(),
+        Refusal::Stale => "it has changed meanwhile".to_owned(),
         Refusal::UnknownSubscriber
         | Refusal::IdentifiersDisagree
         | Refusal::UnknownSession

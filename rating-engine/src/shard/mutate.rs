@@ -43,6 +43,14 @@ impl Shard {
         }
     }
 
+    /// Whether it is a repeat, or its key was used for something else.
+    pub fn knows(&self, mutation: &Mutation) -> bool {
+        let (Some(request), Ok(group)) = (&mutation.request, self.changed_group(&mutation.change)) else {
+            return false;
+        };
+        !matches!(self.known(group, request), Ok(None))
+    }
+
     /// Does it, whether or not it was done before.
     pub(super) fn change(
         &mut self,
@@ -161,6 +169,9 @@ impl Shard {
                 return Err(Refusal::Invalid("the sponsor is another account, in the same currency"));
             }
         }
+        // What it has used meanwhile is nobody's to say.
+        let used = self.subscribers.get(&subscriber.id).map(|slot| slot.value.counters.clone());
+        let subscriber = Subscriber { counters: used.unwrap_or_else(|| subscriber.counters.clone()), ..subscriber };
         effects.writes.push(Write::Subscriber(subscriber.id));
         self.put_subscriber(subscriber, Lsn::default());
         Ok(MutationOutcome::Done { balance, cdr_number: 0 })
@@ -176,6 +187,9 @@ impl Shard {
     ) -> Result<MutationOutcome, Refusal> {
         let Self { accounts, subscribers, .. } = self;
         let account = &mut accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
+        if account.state == AccountState::Closed && state != AccountState::Closed {
+            return Err(CLOSED);
+        }
         account.state = state;
         // What could not be renewed meanwhile is.
         let members = || offers::members(subscribers, id);

@@ -108,7 +108,8 @@ impl Shard {
         self.catch_up_account(tariffs, mutation.change.account()?, now)
     }
 
-    fn catch_up_account(&mut self, tariffs: &Tariffs, id: AccountId, now: Timestamp) -> Option<Effects<()>> {
+    /// The same for one account.
+    pub fn catch_up_account(&mut self, tariffs: &Tariffs, id: AccountId, now: Timestamp) -> Option<Effects<()>> {
         self.accounts.get(&id).filter(|slot| slot.queued <= now)?;
         let mut effects = super::unchanged(());
         self.end_due(tariffs, id, now, &mut effects);
