@@ -27,6 +27,7 @@ pub mod grpc;
 pub mod gy;
 pub mod import;
 mod lines;
+pub mod masked;
 pub mod operations;
 mod replay;
 pub mod setup;
