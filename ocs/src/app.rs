@@ -22,6 +22,8 @@ use rating_engine::ids::PartitionId;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
 
+use crate::access::tls::{self, Tls};
+use crate::access::{Callers, Gate};
 use crate::asking::Asking;
 use crate::clock::{Adjustment, Clock};
 use crate::config::Config;
@@ -57,6 +59,8 @@ pub struct App {
     stats: Arc<Stats>,
     gy: Vec<TcpListener>,
     grpc: TcpListener,
+    tls: Option<Arc<Tls>>,
+    gate: Gate,
     clock_access: ClockAccess,
     mark: watch::Receiver<u64>,
     partition: PartitionId,
@@ -102,6 +106,10 @@ impl App {
         let (host, durability) = (&config.gy.origin_host, config.data.durability);
         tracing::info!(gy = ?config.gy.listen, %host, grpc = %config.grpc.listen, metrics = %config.metrics.listen, ?durability, "listening");
         let telemetry = Arc::new(Telemetry::new());
+        let tls = Tls::of(&config.grpc)?;
+        let callers = Callers::of(config).map_err(because("access"))?;
+        tracing::info!(tls = tls.is_some(), callers = callers.count(), insecure = config.grpc.insecure, "gRPC");
+        let gate = Gate::new(callers, clock.clone(), telemetry.clone());
         let started = Clock::real().now().millis().div_euclid(1000);
         telemetry.started(started, loaded.found.replayed, config.data.log_tail_mib_max << 20);
         let clock_access = if clock.is_manual() { ClockAccess::Served } else { ClockAccess::Absent };
@@ -128,7 +136,7 @@ impl App {
         let server = Server::new(transport(config), peers, GyHandler::new(front), mark.clone());
         let stats = server.stats();
         let partition = PartitionId::new(config.data.partition);
-        Ok(Self { running, server, stats, gy, grpc, clock_access, mark, partition, telemetry, disk, asking })
+        Ok(Self { running, server, stats, gy, grpc, tls, gate, clock_access, mark, partition, telemetry, disk, asking })
     }
 
     /// Serves until `shutdown` is ready, then ends in good order.
@@ -136,7 +144,7 @@ impl App {
     /// # Errors
     /// When gRPC cannot be served.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), OpenError> {
-        let Self { running, server, stats, gy, grpc, clock_access, mark, partition, telemetry, disk, asking } = self;
+        let Self { running, server, stats, gy, grpc, tls, gate, clock_access, mark, partition, telemetry, disk, asking } = self;
         let (stop, stopping) = watch::channel(false);
         let ended = |mut stopping: watch::Receiver<bool>| async move {
             let _ = stopping.wait_for(|stop| *stop).await;
@@ -145,9 +153,11 @@ impl App {
         let feed = Arc::new(StoreFeed::new(running.store.cdrs.clone(), partition));
         let export = CdrExportService::new(feed, ExportLimits::default());
         let streams = export.stats();
-        let counted = doors::grpc_server().layer(CountCalls::new(telemetry.clone()));
-        let (router, health) = ocs_api::router(counted, desk, clock_access).await.map_err(because("gRPC"))?;
+        let turned_away = gate.turned_away();
+        let guarded = doors::grpc_server().layer(CountCalls::new(telemetry.clone())).layer(gate);
+        let (router, health) = ocs_api::router(guarded, desk, clock_access).await.map_err(because("gRPC"))?;
         let incoming = doors::admitted(grpc, doors::CONNECTIONS_MAX);
+        let incoming = tls::lines(incoming, tls, turned_away);
         let grpc_server =
             router.add_service(export.into_server()).serve_with_incoming_shutdown(incoming, ended(stopping.clone()));
         let grpc_server = tokio::spawn(grpc_server);

@@ -8,6 +8,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::access::Callers;
+use crate::access::rights::Role;
+
 /// A checked configuration.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -19,6 +22,8 @@ pub struct Config {
     pub gy: Gy,
     /// gRPC: operators and CDR export.
     pub grpc: Grpc,
+    /// Who may call it.
+    pub access: Access,
     /// Prometheus metrics.
     pub metrics: Metrics,
     /// Limits (everything is bounded).
@@ -159,14 +164,56 @@ impl Default for Gy {
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Grpc {
-    /// Where to listen. Without TLS only a loopback address is accepted.
+    /// Where to listen. What other machines can reach needs TLS and callers (`access`), or `insecure`.
     pub listen: SocketAddr,
+    /// PEM file with the server's certificate, and those between it and its authority after it; TLS with it.
+    pub tls_certificate: Option<PathBuf>,
+    /// PEM file with its key.
+    pub tls_key: Option<PathBuf>,
+    /// PEM file with the authorities that sign client certificates.
+    pub client_ca: Option<PathBuf>,
+    /// Whether anybody who reaches the address may do everything, also from other machines.
+    pub insecure: bool,
 }
 
 impl Default for Grpc {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 50051)) }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 50051)),
+            tls_certificate: None,
+            tls_key: None,
+            client_ca: None,
+            insecure: false,
+        }
     }
+}
+
+/// Who may call gRPC. Without callers, whoever reaches it.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Access {
+    /// Those who may, each with what it may.
+    pub callers: Vec<Caller>,
+}
+
+/// One who may call.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Caller {
+    /// Its name, for records and messages.
+    pub name: String,
+    /// What it is here for.
+    pub roles: Vec<Role>,
+    /// How it is known: `sha256:` and the fingerprint of its certificate, or a name in one: `CN=`, `DNS:` or `URI:`.
+    pub certificate: Option<String>,
+    /// How it is known: the SHA-256 of its token, in hex.
+    pub token_sha256: Option<String>,
+    /// When its token ends, e.g. 2027-01-01.
+    pub expires: Option<String>,
+    /// How often it may call.
+    pub requests_per_second: Option<u32>,
+    /// The most that one of its top-ups may pay in, e.g. `50.00 EUR`.
+    pub top_up_max: Option<String>,
 }
 
 /// Prometheus metrics.
@@ -310,10 +357,6 @@ impl Config {
             must(parsed.is_ok(), format!("gy.service_contexts.'{context}': {}", parsed.err().unwrap_or_default()));
         }
         must(
-            self.grpc.listen.ip().is_loopback(),
-            format!("grpc.listen: {} is no loopback address, and gRPC is served without TLS", self.grpc.listen),
-        );
-        must(
             (1..=1024).contains(&self.data.log_segment_mib),
             "data.log_segment_mib: must lie between 1 and 1024".to_owned(),
         );
@@ -354,6 +397,7 @@ impl Config {
         if let Err(error) = tracing_subscriber::EnvFilter::try_new(&self.logs.filter) {
             problems.push(format!("logs.filter: '{}' is no filter: {error}; write e.g. info", self.logs.filter));
         }
+        problems.extend(Callers::of(self).err().into_iter().flat_map(|ConfigError(found)| found));
         if problems.is_empty() { Ok(()) } else { Err(ConfigError(problems)) }
     }
 
@@ -384,12 +428,24 @@ mod tests {
     }
 
     #[test]
+    fn what_the_sample_shows_in_comments_is_accepted_too() {
+        let sample = include_str!("../../deploy/ocs.toml");
+        let is_member =
+            |line: &str| line.starts_with('[') || line.split_once(" = ").is_some_and(|(name, _)| !name.contains(' '));
+        let shown = |line: &'static str| line.strip_prefix("# ").filter(|line| is_member(line)).unwrap_or(line);
+        let text: Vec<&str> = sample.lines().map(shown).collect();
+        let config = Config::parse(&text.join("\n")).unwrap();
+        assert_eq!((config.access.callers.len(), config.gy.peers.len(), config.gy.service_contexts.len()), (2, 1, 1));
+        assert!(config.grpc.client_ca.is_some() && config.grpc.tls_key.is_some());
+    }
+
+    #[test]
     fn every_impossible_value_is_named() {
         let error = Config::parse(
             "[gy]\norigin_host = \"two words\"\nwatchdog_seconds = 1\n[grpc]\nlisten = \"0.0.0.0:1\"\n[logs]\nformat = \"xml\"\nfilter = \"info,=x=\"",
         )
         .unwrap_err();
-        let names = ["gy.origin_host", "gy.watchdog_seconds", "grpc.listen", "logs.format", "logs.filter"];
+        let names = ["gy.origin_host", "gy.watchdog_seconds", "logs.format", "logs.filter", "grpc.listen"];
         assert_eq!(error.0.len(), names.len(), "{error}");
         assert!(error.0.iter().zip(names).all(|(problem, name)| problem.starts_with(name)), "{error}");
         let error = Config::parse("[gy]\nlissten = []").unwrap_err();

@@ -2,6 +2,7 @@
 //! descriptors, and everything else that a client decides bounded as well.
 
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -12,7 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_stream::wrappers::TcpListenerStream;
 use tokio_stream::{Stream, StreamExt};
-use tonic::transport::server::{Connected, Server, TcpConnectInfo};
+use tonic::transport::server::Server;
 
 /// gRPC connections at once; further ones are closed at once.
 pub const CONNECTIONS_MAX: u64 = 128;
@@ -101,11 +102,10 @@ async fn answer_metrics(mut stream: TcpStream, render: impl Fn() -> String) -> i
     write.shutdown().await
 }
 
-impl Connected for Admitted {
-    type ConnectInfo = TcpConnectInfo;
-
-    fn connect_info(&self) -> TcpConnectInfo {
-        self.stream.connect_info()
+impl Admitted {
+    /// Who is at the other end.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        self.stream.peer_addr().ok()
     }
 }
 

@@ -3,6 +3,7 @@
 //! [`charging`] is the one use case; [`app`] composes front ends, store and export around it; the rest is what people run.
 //! Absent on purpose: pricing (rating-engine), wire formats (diameter), octets on disk (balance-store).
 
+pub mod access;
 pub mod app;
 pub mod archive;
 pub mod asking;

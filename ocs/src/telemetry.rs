@@ -232,6 +232,7 @@ impl Telemetry {
             "ocs_grpc_call_seconds",
             "Time of a gRPC call from its request to its end; a stream's life"
         );
+        describe_counter!("ocs_grpc_refused_total", "gRPC calls turned away before any service saw them, by reason");
         describe_counter!("ocs_peers_closed_total", "Diameter peers that closed, by how");
         describe_gauge!("ocs_build_info", "1, with the version as a label");
         describe_gauge!("ocs_start_time_seconds", "Unix time at which this process began to serve");
@@ -432,6 +433,11 @@ impl Telemetry {
     pub fn grpc_call(&self, method: &Arc<str>, code: &'static str, took: Duration) {
         counter!("ocs_grpc_calls_total", "method" => method.clone(), "code" => code).increment(1);
         histogram!("ocs_grpc_call_seconds", "method" => method.clone()).record(took.as_secs_f64());
+    }
+
+    /// A gRPC call was turned away; `reason` is one of a few.
+    pub fn grpc_refused(&self, reason: &'static str) {
+        counter!("ocs_grpc_refused_total", "reason" => reason).increment(1);
     }
 
     /// This process has started: when, what it replayed, and the limit of the log's tail.

@@ -26,6 +26,7 @@ fn start_logs(config: &Config) -> Result<(), OpenError> {
 pub(super) fn serve(options: &cli::Serve) -> Result<ExitCode, OpenError> {
     let config = Config::read(&options.config).map_err(|error| OpenError(error.to_string()))?;
     if options.check_config {
+        crate::access::tls::Tls::of(&config.grpc)?;
         println!("{}: good", options.config.display());
         return Ok(ExitCode::SUCCESS);
     }

@@ -1,0 +1,210 @@
+//! The tables of access: what each method needs, and what each role may do. docs/access.md shows both.
+//!
+//! A method that is not in [`METHODS`] is for nobody.
+
+use serde::Deserialize;
+
+/// What a method needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Right {
+    /// See which services there are, and what time it is there.
+    ReadSystem,
+    /// See accounts, balances, subscribers and sessions.
+    ReadAccounts,
+    /// See tariffs and offers, and simulate them.
+    ReadCatalogue,
+    /// Follow all rated CDRs.
+    ReadCdrs,
+    /// See who did what.
+    ReadAudit,
+    /// Pay in, redeem vouchers.
+    TopUp,
+    /// Adjust, transfer, extend and give back.
+    ChangeBalances,
+    /// Make and change subscribers, accounts and the offers they hold.
+    ChangeSubscribers,
+    /// Re-authorise, terminate and release sessions.
+    ControlSessions,
+    /// Hand in usage records.
+    ChargeUsage,
+    /// Rate usage again by corrected versions.
+    Rerate,
+    /// Write drafts of tariffs and offers.
+    WriteDrafts,
+    /// Approve what another person drafted.
+    ApproveTariffs,
+    /// Publish what was approved, and roll back.
+    Publish,
+    /// Move the clock of a development system.
+    MoveClock,
+}
+
+impl Right {
+    /// All of them, in the order of the documentation.
+    pub const ALL: [Self; 15] = [
+        Self::ReadSystem,
+        Self::ReadAccounts,
+        Self::ReadCatalogue,
+        Self::ReadCdrs,
+        Self::ReadAudit,
+        Self::TopUp,
+        Self::ChangeBalances,
+        Self::ChangeSubscribers,
+        Self::ControlSessions,
+        Self::ChargeUsage,
+        Self::Rerate,
+        Self::WriteDrafts,
+        Self::ApproveTariffs,
+        Self::Publish,
+        Self::MoveClock,
+    ];
+}
+
+/// What each method needs: one line a method, in the order of paths.
+pub const METHODS: &[(&str, Right)] = &[
+    ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Right::ReadSystem),
+    ("/ocs.cdr.v1.CdrExport/GetTail", Right::ReadCdrs),
+    ("/ocs.cdr.v1.CdrExport/StreamCdrs", Right::ReadCdrs),
+    ("/ocs.operator.v1.Accounts/GetAccount", Right::ReadAccounts),
+    ("/ocs.operator.v1.Accounts/TopUp", Right::TopUp),
+    ("/ocs.operator.v1.Clock/AdvanceTime", Right::MoveClock),
+    ("/ocs.operator.v1.Clock/GetTime", Right::ReadSystem),
+    ("/ocs.operator.v1.Clock/SetTime", Right::MoveClock),
+    ("/ocs.operator.v1.Usage/ChargeRecords", Right::ChargeUsage),
+];
+
+/// Methods that anybody may call, known or not: probes have no credentials.
+pub const OPEN: [&str; 2] = ["/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"];
+
+/// What the method with this path needs; `None`: it is for nobody.
+pub fn needed(path: &str) -> Option<Right> {
+    METHODS.iter().find(|(method, _)| *method == path).map(|(_, right)| *right)
+}
+
+/// What somebody is here for. A caller may have several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Looks.
+    Viewer,
+    /// Helps subscribers; pays in up to a ceiling.
+    Support,
+    /// Drafts tariffs and offers.
+    TariffAuthor,
+    /// Approves what others drafted.
+    TariffApprover,
+    /// Runs the system.
+    Operator,
+    /// Follows the money, and corrects it.
+    Finance,
+    /// Sees everything and changes nothing.
+    Auditor,
+    /// May do everything.
+    Admin,
+}
+
+impl Role {
+    /// All of them, in the order of the documentation.
+    pub const ALL: [Self; 8] = [
+        Self::Viewer,
+        Self::Support,
+        Self::TariffAuthor,
+        Self::TariffApprover,
+        Self::Operator,
+        Self::Finance,
+        Self::Auditor,
+        Self::Admin,
+    ];
+
+    /// What it may do.
+    pub const fn rights(self) -> &'static [Right] {
+        use Right::{
+            ApproveTariffs, ChangeBalances, ChangeSubscribers, ChargeUsage, ControlSessions, MoveClock, Publish,
+            ReadAccounts, ReadAudit, ReadCatalogue, ReadCdrs, ReadSystem, Rerate, TopUp, WriteDrafts,
+        };
+        match self {
+            Self::Viewer => &[ReadSystem, ReadAccounts, ReadCatalogue],
+            Self::Support => &[ReadSystem, ReadAccounts, ReadCatalogue, TopUp, ControlSessions],
+            Self::TariffAuthor => &[ReadSystem, ReadCatalogue, WriteDrafts],
+            Self::TariffApprover => &[ReadSystem, ReadCatalogue, ApproveTariffs],
+            Self::Operator => {
+                &[ReadSystem, ReadAccounts, ReadCatalogue, ChangeSubscribers, ControlSessions, Publish, MoveClock]
+            }
+            Self::Finance => {
+                &[ReadSystem, ReadAccounts, ReadCatalogue, ReadCdrs, TopUp, ChangeBalances, ChargeUsage, Rerate]
+            }
+            Self::Auditor => &[ReadSystem, ReadAccounts, ReadCatalogue, ReadCdrs, ReadAudit],
+            Self::Admin => &Right::ALL,
+        }
+    }
+
+    /// Whether it may do what needs `right`.
+    pub fn may(self, right: Right) -> bool {
+        self.rights().contains(&right)
+    }
+
+    /// As configurations and messages write it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Support => "support",
+            Self::TariffAuthor => "tariff_author",
+            Self::TariffApprover => "tariff_approver",
+            Self::Operator => "operator",
+            Self::Finance => "finance",
+            Self::Auditor => "auditor",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_method_of_ours_is_in_the_table_once() {
+        let ours = ocs_proto::method_paths();
+        assert!(ours.len() > 5, "{ours:?}");
+        for path in &ours {
+            assert!(needed(path).is_some(), "{path}: say in METHODS what it needs; until then it is for nobody");
+        }
+        for (path, _) in METHODS {
+            let standard = path.starts_with("/grpc.reflection.v1.");
+            assert!(standard || ours.iter().any(|method| method == path), "{path} is no method");
+        }
+        assert!(METHODS.is_sorted_by(|(one, _), (next, _)| one < next), "in the order of paths, each once");
+        assert!(OPEN.iter().all(|path| needed(path).is_none()));
+    }
+
+    #[test]
+    fn every_right_is_somebodys_beside_the_admin_and_every_role_may_look_around() {
+        for right in Right::ALL {
+            let others = Role::ALL.iter().filter(|role| **role != Role::Admin && role.may(right));
+            assert!(others.count() > 0, "{right:?}");
+        }
+        assert!(Role::ALL.iter().all(|role| role.may(Right::ReadSystem)));
+        assert!(
+            !Role::ALL
+                .iter()
+                .any(|role| *role != Role::Admin && role.may(Right::WriteDrafts) && role.may(Right::ApproveTariffs))
+        );
+    }
+
+    #[test]
+    fn the_documentation_has_the_tables() {
+        let documented = include_str!("../../../docs/access.md");
+        let names: Vec<String> = Role::ALL.iter().map(|role| format!("`{}`", role.name())).collect();
+        let mut rights = format!("| right | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(Role::ALL.len()));
+        for right in Right::ALL {
+            let marks = Role::ALL.map(|role| if role.may(right) { "yes" } else { "" });
+            rights += &format!("| {right:?} | {} |\n", marks.join(" | "));
+        }
+        assert!(documented.contains(&rights), "docs/access.md should have:\n{rights}");
+        let mut methods = "| method | needs |\n|---|---|\n".to_owned();
+        for (path, right) in METHODS {
+            methods += &format!("| `{}` | {right:?} |\n", path.trim_start_matches('/'));
+        }
+        assert!(documented.contains(&methods), "docs/access.md should have:\n{methods}");
+    }
+}
