@@ -493,7 +493,19 @@ pub enum ClockCommand {
 /// How to reach a server.
 #[derive(Clone, Debug, Args)]
 pub struct Server {
-    /// gRPC address of the server.
+    /// gRPC address of the server; https:// with TLS.
     #[arg(long, default_value = "http://127.0.0.1:50051", env = "OCS_SERVER")]
     pub server: String,
+    /// PEM file of the authority that signed the server's certificate; with https://.
+    #[arg(long, env = "OCS_CA")]
+    pub ca: Option<PathBuf>,
+    /// PEM file of the client certificate that says who calls.
+    #[arg(long, env = "OCS_CERTIFICATE")]
+    pub certificate: Option<PathBuf>,
+    /// PEM file of its key.
+    #[arg(long, env = "OCS_CERTIFICATE_KEY")]
+    pub certificate_key: Option<PathBuf>,
+    /// File with the token that says who calls.
+    #[arg(long, env = "OCS_TOKEN_FILE")]
+    pub token_file: Option<PathBuf>,
 }

@@ -2,6 +2,7 @@
 //! finding, 2 not done.
 
 mod cdr;
+mod connection;
 mod data;
 mod explain;
 mod operator;
@@ -13,8 +14,9 @@ mod usage;
 
 use std::process::ExitCode;
 
-use crate::cli::{Command, Server};
+use crate::cli::Command;
 use crate::store::{OpenError, because};
+use connection::{Connection, connect, said};
 
 /// Runs a command.
 ///
@@ -41,30 +43,6 @@ pub fn run(command: Command) -> Result<ExitCode, OpenError> {
 fn remote<T>(work: impl Future<Output = Result<T, OpenError>>) -> Result<T, OpenError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(because("runtime"))?;
     runtime.block_on(work)
-}
-
-/// A connection to a server.
-async fn connect(server: &Server) -> Result<tonic::transport::Channel, OpenError> {
-    let doing =
-        format!("{}: no server answers there; start one with `ocs dev`, or name it with --server", server.server);
-    let endpoint = tonic::transport::Endpoint::from_shared(server.server.clone()).map_err(because("--server"))?;
-    endpoint.connect().await.map_err(|error| because(&doing)(cause(&error)))
-}
-
-/// What an error comes from in the end: "Connection refused" instead of "transport error".
-fn cause(error: &dyn std::error::Error) -> String {
-    let mut deepest = error;
-    while let Some(source) = deepest.source() {
-        deepest = source;
-    }
-    deepest.to_string()
-}
-
-/// What a server said instead of doing it.
-fn said(status: tonic::Status) -> OpenError {
-    let code = status.code();
-    let text = if status.message().is_empty() { code.description() } else { status.message() };
-    OpenError(if code == tonic::Code::Unknown { format!("the connection broke: {text}") } else { text.to_owned() })
 }
 
 /// Prints JSON, indented.

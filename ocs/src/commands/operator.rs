@@ -9,7 +9,7 @@ use rating_engine::money::Money;
 use rating_engine::time::Timestamp;
 use serde_json::json;
 
-use super::{connect, print_json, remote, said};
+use super::{Connection, connect, print_json, remote, said};
 use crate::cli::{Account, ClockCommand, Output};
 use crate::store::{OpenError, because};
 
@@ -55,7 +55,7 @@ pub(super) fn account(command: Account) -> Result<ExitCode, OpenError> {
     })
 }
 
-async fn fetch(client: &mut AccountsClient<tonic::transport::Channel>, who: &str) -> Result<wire::Account, OpenError> {
+async fn fetch(client: &mut AccountsClient<Connection>, who: &str) -> Result<wire::Account, OpenError> {
     use wire::get_account_request::Account as Given;
     let account = who.parse().map_or_else(|_| Given::Identifier(who.to_owned()), Given::AccountId);
     let request = wire::GetAccountRequest { account: Some(account), tenant_id: 0 };

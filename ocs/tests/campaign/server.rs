@@ -29,7 +29,7 @@ pub(crate) struct Server {
 
 /// Ports below the range that systems take for outgoing connections: a client that tries to reach a server that is down
 /// must never get the server's own port.
-fn free_ports() -> [SocketAddr; 3] {
+pub(crate) fn free_ports() -> [SocketAddr; 3] {
     static NEXT: AtomicU64 = AtomicU64::new(0);
     let start = u64::from(std::process::id()) * 37;
     loop {
