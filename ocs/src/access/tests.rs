@@ -119,6 +119,39 @@ fn a_token_is_good_until_it_expires_and_no_other_is() {
 }
 
 #[test]
+fn a_short_token_is_nobodys_even_if_it_is_listed() {
+    let short: String = Sha256::digest("secret").iter().map(|octet| format!("{octet:02x}")).collect();
+    let callers = callers(&caller("desk", 'a', "").replace(&token_hash('a'), &short));
+    let credentials = Credentials { authorization: Some(b"Bearer secret"), certificate: None };
+    let admitted = callers.admit(GET, credentials, Timestamp::default(), Duration::ZERO);
+    assert_eq!(admitted, Err(Refusal::UnknownToken));
+}
+
+#[test]
+fn who_is_listed_by_its_fingerprint_is_meant_before_any_name() {
+    let key = rcgen::KeyPair::generate().unwrap();
+    let mut params = rcgen::CertificateParams::default();
+    params.distinguished_name.push(rcgen::DnType::CommonName, "desk");
+    let one = params.self_signed(&key).unwrap();
+    params.serial_number = Some(7.into());
+    let other = params.self_signed(&key).unwrap();
+    let digits: String = Sha256::digest(one.der()).iter().map(|octet| format!("{octet:02x}")).collect();
+    let listed = |name: &str, known: &str| {
+        format!("[[access.callers]]\nname = \"{name}\"\nroles = [\"viewer\"]\ncertificate = \"{known}\"\n")
+    };
+    let text = format!("[grpc]\nclient_ca = \"ca.pem\"\n{TLS}")
+        + &listed("by-name", "CN=desk")
+        + &listed("by-print", &format!("sha256:{digits}"));
+    let callers = callers(&text);
+    for (certificate, name) in [(&one, "by-print"), (&other, "by-name")] {
+        let names = Names::of(certificate.der());
+        let credentials = Credentials { authorization: None, certificate: Some(&names) };
+        let admitted = callers.admit(GET, credentials, Timestamp::default(), Duration::ZERO);
+        assert_eq!(&*admitted.unwrap().unwrap().name, name);
+    }
+}
+
+#[test]
 fn who_has_several_roles_may_do_what_any_of_them_may() {
     let text = caller("boss", 'a', "").replace("[\"viewer\"]", "[\"viewer\", \"tariff_author\", \"support\"]");
     let callers = callers(&text);
