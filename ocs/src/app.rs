@@ -144,7 +144,21 @@ impl App {
     /// # Errors
     /// When gRPC cannot be served.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), OpenError> {
-        let Self { running, server, stats, gy, grpc, tls, gate, clock_access, mark, partition, telemetry, disk, asking } = self;
+        let Self {
+            running,
+            server,
+            stats,
+            gy,
+            grpc,
+            tls,
+            gate,
+            clock_access,
+            mark,
+            partition,
+            telemetry,
+            disk,
+            asking,
+        } = self;
         let (stop, stopping) = watch::channel(false);
         let ended = |mut stopping: watch::Receiver<bool>| async move {
             let _ = stopping.wait_for(|stop| *stop).await;

@@ -76,7 +76,11 @@ impl<O: Operations> Accounts for AccountsService<O> {
         request: Request<wire::UpdateAccountRequest>,
     ) -> Result<Response<wire::UpdateAccountResponse>, Status> {
         let caller = Caller::of(&request);
-        let Changed { etag, repeated, .. } = self.change(caller, AccountChange::update(request.into_inner())?).await?;
+        let change = AccountChange::update(request.into_inner())?;
+        if let (Wanted::Credit(limit), Some(currency)) = (&change.wanted, change.currency) {
+            within_ceiling(&caller, *limit, currency)?;
+        }
+        let Changed { etag, repeated, .. } = self.change(caller, change).await?;
         Ok(Response::new(wire::UpdateAccountResponse { etag, repeated }))
     }
 
