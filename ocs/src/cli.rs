@@ -58,9 +58,24 @@ pub enum Command {
         after_help = "Examples:\n  ocs traffic --seconds 10\n  ocs traffic --connections 4 --sessions 128 --rating-groups 3 --subscribers 200000\n  ocs traffic --rate 50000 --seconds 20"
     )]
     Traffic(Traffic),
-    /// Accounts: show, top up.
+    /// Accounts: show, make, change, pay in and out, buy offers.
     #[command(subcommand)]
     Account(Account),
+    /// Subscribers: find, put, load in bulk.
+    #[command(subcommand)]
+    Subscriber(SubscriberCommand),
+    /// Open sessions: list, show, have the client ask again or stop, release.
+    #[command(subcommand)]
+    Session(SessionCommand),
+    /// The audit log: who changed what, and whether it is as it was written.
+    #[command(subcommand)]
+    Auditlog(AuditLog),
+    /// Print a completion script for a shell.
+    #[command(after_help = "Example:\n  ocs completion bash > /etc/bash_completion.d/ocs")]
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
     /// Usage records: charge what is told later.
     #[command(subcommand)]
     Usage(Usage),
@@ -309,6 +324,10 @@ pub enum Output {
     Table,
     /// For programs.
     Json,
+    /// For programs and people.
+    Yaml,
+    /// For spreadsheets: one row each.
+    Csv,
 }
 
 /// `ocs traffic`.
@@ -391,6 +410,355 @@ pub enum Account {
         /// Why.
         #[arg(long, default_value = "")]
         reason: String,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// What changes an account, and what did.
+    #[command(flatten)]
+    Change(AccountChange),
+}
+
+/// What changes an account, and what did.
+#[derive(Debug, Subcommand)]
+pub enum AccountChange {
+    /// Make an account.
+    #[command(
+        after_help = "Examples:\n  ocs account create 5001 --currency EUR\n  ocs account create 5001 --currency EUR --credit-limit 50.00"
+    )]
+    Create {
+        /// Its number.
+        number: u64,
+        /// ISO 4217 letters of its currency.
+        #[arg(long)]
+        currency: String,
+        /// The charging group it is in, where that has another number.
+        #[arg(long)]
+        group: Option<u64>,
+        /// Its credit limit; without one it is prepaid.
+        #[arg(long)]
+        credit_limit: Option<String>,
+        /// How it is asked.
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Suspend, bar, activate or close an account, or change its credit limit.
+    #[command(
+        after_help = "Examples:\n  ocs account update 17 --state suspended --reason \"card lost\"\n  ocs account update 17 --credit-limit 80.00"
+    )]
+    Update {
+        /// An account number or an identifier.
+        who: String,
+        /// The new state; a closed account stays closed.
+        #[arg(long, value_enum, conflicts_with = "credit_limit")]
+        state: Option<StateName>,
+        /// The new credit limit, in the account's currency.
+        #[arg(long, required_unless_present = "state")]
+        credit_limit: Option<String>,
+        /// Only if its etag still is this one; `ocs account show -o json` has it.
+        #[arg(long, default_value = "")]
+        etag: String,
+        /// How it is asked.
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Put into a bucket, or take out of it, what should always have been so.
+    #[command(
+        after_help = "Examples:\n  ocs account adjust 17 --bucket main --amount=-2.50 --reason \"charged twice\"\n  ocs account adjust 17 --bucket data --units 1073741824 --reason \"goodwill\""
+    )]
+    Adjust {
+        /// An account number or an identifier.
+        who: String,
+        /// The bucket, which is there.
+        #[arg(long, default_value = "main")]
+        bucket: String,
+        /// How much money; below 0 to take out.
+        #[arg(long, allow_hyphen_values = true, conflicts_with = "units", required_unless_present = "units")]
+        amount: Option<String>,
+        /// How many units of the bucket: seconds, octets or events; below 0 to take out.
+        #[arg(long, allow_hyphen_values = true)]
+        units: Option<i64>,
+        /// How it is asked.
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Move money to another account.
+    #[command(after_help = "Example:\n  ocs account transfer 17 18 --amount 5.00 --reason \"a present\"")]
+    Transfer {
+        /// The account that gives: a number or an identifier.
+        from: String,
+        /// The account that takes.
+        to: String,
+        /// How much, in the currency of both.
+        #[arg(long)]
+        amount: String,
+        /// How it is asked.
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Let a bucket end later.
+    #[command(after_help = "Example:\n  ocs account extend 17 --bucket data-10g --until 2027-04-01T00:00:00Z")]
+    Extend {
+        /// An account number or an identifier.
+        who: String,
+        /// The bucket, which is there.
+        #[arg(long)]
+        bucket: String,
+        /// First instant at which it no longer pays: 2027-04-01T00:00:00Z.
+        #[arg(long)]
+        until: String,
+        /// How it is asked.
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Buy an offer.
+    #[command(
+        after_help = "Examples:\n  ocs account buy msisdn-4917000000001 day-pass\n  ocs account buy 17 smart --subscriber 17 --version 2"
+    )]
+    Buy {
+        /// An account number or an identifier.
+        who: String,
+        /// The offer's name.
+        offer: String,
+        /// The subscriber it is for, where the account has several and is named by its number.
+        #[arg(long, default_value_t = 0)]
+        subscriber: u64,
+        /// The offer's version; without it, the newest.
+        #[arg(long, default_value_t = 0)]
+        version: u32,
+        /// How it is asked.
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Let an offer end with its cycle.
+    #[command(after_help = "Example:\n  ocs account cancel 17 3")]
+    Cancel {
+        /// An account number or an identifier.
+        who: String,
+        /// The number of the subscription, as `ocs account show` has it.
+        subscription: u32,
+        /// How it is asked.
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// List what moved in an account, the newest first.
+    #[command(
+        after_help = "Examples:\n  ocs account movements 17\n  ocs account movements 17 --max 1000 --since 2027-01-01T00:00:00Z -o csv"
+    )]
+    Movements {
+        /// An account number or an identifier.
+        who: String,
+        /// How many at most.
+        #[arg(long, default_value_t = 20)]
+        max: usize,
+        /// Only what was accepted at or after this instant.
+        #[arg(long)]
+        since: Option<String>,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+}
+
+/// How a change is asked.
+#[derive(Debug, Args)]
+pub struct Asking {
+    /// Idempotency key: the same key changes once. Without it one is made up, and named if the outcome is not known.
+    #[arg(long)]
+    pub key: Option<String>,
+    /// Why, for the records.
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    /// Say what would be asked, and ask nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub server: Server,
+    /// Form.
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// A state, as people say it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum StateName {
+    /// It may be charged.
+    Active,
+    /// Not for now.
+    Suspended,
+    /// Not until a person says so.
+    Barred,
+    /// Never again.
+    Closed,
+}
+
+/// `ocs subscriber`.
+#[derive(Debug, Subcommand)]
+pub enum SubscriberCommand {
+    /// Find a subscriber by its number or by any identifier.
+    #[command(after_help = "Examples:\n  ocs subscriber show msisdn-4917000000001\n  ocs subscriber show 17 -o json")]
+    Show {
+        /// A subscriber number or an identifier.
+        who: String,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Make a subscriber, or replace what is said of it.
+    #[command(
+        after_help = "Examples:\n  ocs subscriber put 7001 --account 17 --tariff start-payg --identifier msisdn-4915550001 --identifier imsi-262019000007001\n  ocs subscriber put 7001 --account 17 --tariff start-payg --identifier msisdn-4915550001 --state barred --etag 0123456789abcdef"
+    )]
+    Put {
+        /// Its number.
+        number: u64,
+        /// Its account's number.
+        #[arg(long)]
+        account: u64,
+        /// Its tariff.
+        #[arg(long)]
+        tariff: String,
+        /// One of its identifiers; all of them are to be given.
+        #[arg(long, required = true)]
+        identifier: Vec<String>,
+        /// Its state.
+        #[arg(long, value_enum, default_value_t = StateName::Active)]
+        state: StateName,
+        /// Only if its etag still is this one; - for one that is not there yet.
+        #[arg(long, default_value = "")]
+        etag: String,
+        /// How it is asked.
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Load accounts and subscribers from files (JSON Lines) into a running system; files may be handed in again.
+    #[command(
+        after_help = "Exit code 0: all are there; 1: some were refused; 2: not done.\n\nExamples:\n  ocs subscriber load --accounts accounts.jsonl --subscribers subscribers.jsonl\n  ocs subscriber load --subscribers more.jsonl --from-line 250001"
+    )]
+    Load {
+        /// Account files; read before subscribers.
+        #[arg(long, num_args = 1..)]
+        accounts: Vec<PathBuf>,
+        /// Subscriber files.
+        #[arg(long, num_args = 1..)]
+        subscribers: Vec<PathBuf>,
+        /// Leave out the lines before this one, counted over all files: where an earlier run ended.
+        #[arg(long, default_value_t = 1)]
+        from_line: u64,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+}
+
+/// `ocs session`.
+#[derive(Debug, Subcommand)]
+pub enum SessionCommand {
+    /// List open sessions.
+    #[command(
+        after_help = "Examples:\n  ocs session list\n  ocs session list --account msisdn-4917000000001\n  ocs session list --waiting -o json"
+    )]
+    List {
+        /// Only those that this account pays for: a number or an identifier.
+        #[arg(long)]
+        account: Option<String>,
+        /// Only those of this network element.
+        #[arg(long, default_value = "")]
+        client: String,
+        /// Only those that wait for money.
+        #[arg(long)]
+        waiting: bool,
+        /// How many at most.
+        #[arg(long, default_value_t = 50)]
+        max: usize,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Show one, with each rating group's grant and what is held for it.
+    Show {
+        /// Its name: sessions/...
+        name: String,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Have its client ask again (RAR).
+    #[command(after_help = "Exit code 0: the client does it; 1: it does not; 2: not asked.")]
+    Reauthorize(SessionAsk),
+    /// Have its client end it (ASR).
+    #[command(
+        after_help = "Exit code 0: the client does it; 1: it does not; 2: not asked.\n\nExample:\n  ocs session terminate sessions/Z3c7MTsx --reason \"sim swapped\""
+    )]
+    Terminate(SessionAsk),
+    /// End it without its client, which is gone.
+    Release(SessionAsk),
+}
+
+/// What is asked of a session.
+#[derive(Debug, Args)]
+pub struct SessionAsk {
+    /// Its name: sessions/...
+    pub name: String,
+    /// Why, for the audit log.
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub server: Server,
+    /// Form.
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `ocs auditlog`.
+#[derive(Debug, Subcommand)]
+pub enum AuditLog {
+    /// List changes, the newest first.
+    #[command(after_help = "Examples:\n  ocs auditlog list\n  ocs auditlog list --target accounts/17 -o json")]
+    List {
+        /// Only those of this resource: accounts/17.
+        #[arg(long, default_value = "")]
+        target: String,
+        /// Only those of this caller.
+        #[arg(long, default_value = "")]
+        caller: String,
+        /// How many at most.
+        #[arg(long, default_value_t = 20)]
+        max: usize,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Compute the chain again; name the first record that is not what was written.
+    #[command(
+        after_help = "Keep the head elsewhere: a later look finds what was taken away.\nExit code 0: it is as it was written; 1: it is not; 2: not done.\n\nExamples:\n  ocs auditlog verify\n  ocs auditlog verify --known 1200:5f0c..."
+    )]
+    Verify {
+        /// A head noted earlier: position:hash.
+        #[arg(long)]
+        known: Option<String>,
         /// How to reach the server.
         #[command(flatten)]
         server: Server,

@@ -598,7 +598,7 @@ async fn refusals_become_status_codes() {
     let dollars = wire::TopUpRequest { amount: dollars, ..top_up() };
     for (refusal, request, code, text) in [
         (None, unknown, Code::NotFound, "msisdn-491701 of tenant 4 is not known"),
-        (None, dollars, Code::FailedPrecondition, "amount.currency: msisdn-491701 is kept in EUR"),
+        (None, dollars, Code::FailedPrecondition, "amount.currency: msisdn-491701 of tenant 3 is kept in EUR"),
         (Some(Refusal::KeyReused), top_up(), Code::AlreadyExists, "idempotency_key: was used for another request"),
         (Some(Refusal::Invalid("the account is closed")), top_up(), Code::FailedPrecondition, "the account is closed"),
         (Some(Refusal::TooBusy), top_up(), Code::Unavailable, "too busy"),

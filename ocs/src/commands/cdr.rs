@@ -9,7 +9,7 @@ use ocs_proto::cdr::v1 as wire;
 use ocs_proto::cdr::v1::cdr_export_client::CdrExportClient;
 use serde_json::json;
 
-use super::{connect, hex, micros, remote, said};
+use super::{connect, hex, micros, print, remote, said};
 use crate::audit::Summary;
 use crate::cli::{Cdr, Output};
 use crate::store::{OpenError, because};
@@ -60,7 +60,7 @@ pub(super) fn run(command: Cdr) -> Result<ExitCode, OpenError> {
             };
             for cdr in &response.records {
                 add(&mut sums, cdr);
-                if !totals && print(cdr, output).is_err() {
+                if !totals && print_cdr(cdr, output, sums.cdrs == 1).is_err() {
                     return Ok(ExitCode::SUCCESS);
                 }
             }
@@ -112,7 +112,7 @@ fn charged(sums: &Totals) -> String {
     if shown.is_empty() { "0.00".to_owned() } else { shown.join(", ") }
 }
 
-fn print(cdr: &wire::RatedCdr, output: Output) -> std::io::Result<()> {
+fn print_cdr(cdr: &wire::RatedCdr, output: Output, first: bool) -> std::io::Result<()> {
     let amount = cdr.amount.as_ref();
     let money = amount.map_or_else(String::new, |amount| micros(amount.mantissa));
     let currency = amount.map_or("", |amount| &amount.currency);
@@ -138,7 +138,7 @@ fn print(cdr: &wire::RatedCdr, output: Output) -> std::io::Result<()> {
             rating.map_or(0, |rating| rating.used),
             money,
         ),
-        Output::Json => {
+        Output::Json | Output::Yaml | Output::Csv => {
             let movements: Vec<_> = cdr
                 .movements
                 .iter()
@@ -160,7 +160,8 @@ fn print(cdr: &wire::RatedCdr, output: Output) -> std::io::Result<()> {
                 "offer": cdr.offer.as_ref().map(|offer| offer.name.clone()),
                 "movements": movements,
             });
-            writeln!(out, "{line}")
+            drop(out);
+            print::one(output, &line, first)
         }
     }
 }

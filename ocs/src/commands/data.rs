@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
+use super::print;
 use crate::audit::{self, Summary};
 use crate::catalogue::Document;
 use crate::cli::{self, Output};
@@ -146,7 +147,9 @@ pub(super) fn audit(options: &cli::Audit) -> Result<ExitCode, OpenError> {
         audit::agree(&mut report, &summary);
     }
     match options.output {
-        Output::Json => super::print_json(&serde_json::to_value(&report).map_err(because("report"))?),
+        Output::Json | Output::Yaml | Output::Csv => {
+            print::value(options.output, &serde_json::to_value(&report).map_err(because("report"))?);
+        }
         Output::Table => print(&report, options),
     }
     Ok(if report.is_clean() { ExitCode::SUCCESS } else { ExitCode::FAILURE })

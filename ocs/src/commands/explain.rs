@@ -29,6 +29,7 @@ use rating_engine::units::{Unit, Units};
 use serde_json::{Value, json};
 
 use super::data::config_for;
+use super::print;
 use crate::catalogue::Document;
 use crate::catalogue::text::{parse_instant, parse_quantity, parse_rat};
 use crate::cli::{Output, TariffExplain};
@@ -112,11 +113,14 @@ pub(super) fn what_if(options: &TariffExplain) -> Result<ExitCode, OpenError> {
         Outcome::Refused(refusal) => Some(why_refused(refusal)),
     };
     match options.output {
-        Output::Json => super::print_json(&json!({
-            "charged": refused.is_none(),
-            "refused": refused,
-            "steps": cdrs.iter().map(as_json).collect::<Vec<_>>(),
-        })),
+        Output::Json | Output::Yaml | Output::Csv => print::value(
+            options.output,
+            &json!({
+                "charged": refused.is_none(),
+                "refused": refused,
+                "steps": cdrs.iter().map(as_json).collect::<Vec<_>>(),
+            }),
+        ),
         Output::Table => {
             for (number, explanation) in cdrs.iter().enumerate() {
                 if number == bought && bought > 0 {
@@ -347,7 +351,7 @@ pub(super) fn cdr(position: u64, folder: &Path, output: Output) -> Result<ExitCo
         stored.rated(&|name, version| catalogue.get(name, version), &|name, version| catalogue.offer(name, version));
     let explanation = Explanation::of(&rated.map_err(because(&format!("CDR {position}")))?);
     match output {
-        Output::Json => super::print_json(&as_json(&explanation)),
+        Output::Json | Output::Yaml | Output::Csv => print::value(output, &as_json(&explanation)),
         Output::Table => println!("{explanation}"),
     }
     Ok(ExitCode::SUCCESS)

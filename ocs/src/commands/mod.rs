@@ -1,20 +1,27 @@
 //! What each subcommand does. Data goes to stdout, messages to stderr; exit codes are stable: 0 done, 1 done with a
 //! finding, 2 not done.
 
+mod audit_log;
 mod cdr;
+mod change;
 mod connection;
 mod data;
 mod explain;
 mod operator;
 mod period;
+mod print;
 mod rerate;
 mod serve;
+mod session;
+mod subscriber;
 mod tariff;
 mod usage;
 
 use std::process::ExitCode;
 
-use crate::cli::Command;
+use clap::CommandFactory as _;
+
+use crate::cli::{Cli, Command};
 use crate::store::{OpenError, because};
 use connection::{Connection, connect, said};
 
@@ -33,6 +40,15 @@ pub fn run(command: Command) -> Result<ExitCode, OpenError> {
         Command::Audit(options) => data::audit(&options),
         Command::Traffic(options) => serve::traffic(&options),
         Command::Account(command) => operator::account(command),
+        Command::Subscriber(command) => subscriber::run(command),
+        Command::Session(command) => session::run(command),
+        Command::Auditlog(command) => audit_log::run(command),
+        Command::Completion { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "ocs", &mut script);
+            std::io::Write::write_all(&mut std::io::stdout(), &script).map_err(because("completion"))?;
+            Ok(ExitCode::SUCCESS)
+        }
         Command::Clock(command) => operator::clock(command),
         Command::Usage(command) => usage::run(command),
         Command::Cdr(command) => cdr::run(command),
@@ -43,14 +59,6 @@ pub fn run(command: Command) -> Result<ExitCode, OpenError> {
 fn remote<T>(work: impl Future<Output = Result<T, OpenError>>) -> Result<T, OpenError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(because("runtime"))?;
     runtime.block_on(work)
-}
-
-/// Prints JSON, indented.
-fn print_json(value: &serde_json::Value) {
-    match serde_json::to_string_pretty(value) {
-        Ok(text) => println!("{text}"),
-        Err(error) => eprintln!("ocs: {error}"),
-    }
 }
 
 /// Micro-units as people write money.

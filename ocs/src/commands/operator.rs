@@ -9,7 +9,7 @@ use rating_engine::money::Money;
 use rating_engine::time::Timestamp;
 use serde_json::json;
 
-use super::{Connection, connect, print_json, remote, said};
+use super::{Connection, change, connect, print, remote, said};
 use crate::cli::{Account, ClockCommand, Output};
 use crate::store::{OpenError, because};
 
@@ -40,22 +40,26 @@ pub(super) fn account(command: Account) -> Result<ExitCode, OpenError> {
                 let done = client.top_up(request).await.map_err(said)?.into_inner();
                 let balance = money(done.balance.as_ref());
                 match output {
-                    Output::Json => print_json(&json!({
-                        "account": account.account_id, "balance": balance, "currency": account.currency,
-                        "cdr_number": done.cdr_number, "repeated": done.repeated,
-                    })),
+                    Output::Json | Output::Yaml | Output::Csv => print::value(
+                        output,
+                        &json!({
+                            "account": account.account_id, "balance": balance, "currency": account.currency,
+                            "cdr_number": done.cdr_number, "repeated": done.repeated,
+                        }),
+                    ),
                     Output::Table => {
                         let again = if done.repeated { " (this key was booked before; nothing changed)" } else { "" };
                         println!("account {}: balance {balance} {}{again}", account.account_id, account.currency);
                     }
                 }
             }
+            Account::Change(command) => return change::run(command).await,
         }
         Ok(ExitCode::SUCCESS)
     })
 }
 
-async fn fetch(client: &mut AccountsClient<Connection>, who: &str) -> Result<wire::Account, OpenError> {
+pub(super) async fn fetch(client: &mut AccountsClient<Connection>, who: &str) -> Result<wire::Account, OpenError> {
     use wire::get_account_request::Account as Given;
     let account = who.parse().map_or_else(|_| Given::Identifier(who.to_owned()), Given::AccountId);
     let request = wire::GetAccountRequest { account: Some(account), tenant_id: 0 };
@@ -63,11 +67,11 @@ async fn fetch(client: &mut AccountsClient<Connection>, who: &str) -> Result<wir
     found.account.ok_or_else(|| OpenError("the server sent no account".to_owned()))
 }
 
-fn money(money: Option<&common::Money>) -> String {
+pub(super) fn money(money: Option<&common::Money>) -> String {
     money.map_or_else(String::new, |money| super::micros(money.mantissa))
 }
 
-fn instant(at: Option<&prost_types::Timestamp>) -> Option<String> {
+pub(super) fn instant(at: Option<&prost_types::Timestamp>) -> Option<String> {
     at.map(|at| {
         Timestamp::from_millis(at.seconds.saturating_mul(1000).saturating_add(i64::from(at.nanos / 1_000_000)))
             .to_string()
@@ -84,14 +88,14 @@ fn amount(holding: i32, amount: i64) -> String {
     }
 }
 
-fn state(state: i32) -> String {
+pub(super) fn state(state: i32) -> String {
     let name = wire::AccountState::try_from(state).map_or("UNKNOWN", |state| state.as_str_name());
     name.trim_start_matches("ACCOUNT_STATE_").to_lowercase()
 }
 
 fn show(account: &wire::Account, output: Output) {
-    if output == Output::Json {
-        print_json(&as_json(account));
+    if output != Output::Table {
+        print::value(output, &as_json(account));
         return;
     }
     println!("account        {}   {}   {}", account.account_id, account.currency, state(account.state));
@@ -185,7 +189,7 @@ fn show(account: &wire::Account, output: Output) {
     }
 }
 
-fn key(key: Option<&common::ServiceKey>) -> String {
+pub(super) fn key(key: Option<&common::ServiceKey>) -> String {
     let Some(key) = key else { return "default".to_owned() };
     let group = key.rating_group.map_or_else(|| "default".to_owned(), |group| format!("rg {group}"));
     key.service_ids.iter().fold(group, |text, id| format!("{text} service {id}"))

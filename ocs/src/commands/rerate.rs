@@ -17,7 +17,7 @@ use serde_json::json;
 
 use super::data::{bar, config_for};
 use super::explain::add;
-use super::print_json;
+use super::print;
 use crate::catalogue::text::parse_instant;
 use crate::cli::{Output, Rerate};
 use crate::clock::Clock;
@@ -130,7 +130,7 @@ impl Plan {
     fn print(&self, options: &Rerate, booked: Option<&Booked>) -> Result<(), OpenError> {
         let money = |micros: i128| Money::from_micros(i64::try_from(micros).unwrap_or(i64::MAX)).to_string();
         let refused = booked.map_or(&[][..], |booked| &booked.refused);
-        if options.output == Output::Json {
+        if options.output != Output::Table {
             let value = json!({
                 "tariff": options.tariff,
                 "booked": booked.map(|booked| booked.count),
@@ -150,7 +150,7 @@ impl Plan {
                     json!({ "cdr": position.get(), "reason": reason })
                 }).collect::<Vec<_>>(),
             });
-            print_json(&value);
+            print::value(options.output, &value);
             return Ok(());
         }
         println!("usage of tariff {} from {} to {}", options.tariff, options.from, options.to);

@@ -13,7 +13,7 @@ pub(super) fn run(command: &Tariff) -> Result<ExitCode, OpenError> {
         Tariff::Check(options) => check(options),
         Tariff::Explain(options) => super::explain::what_if(options),
         Tariff::Schema => {
-            super::print_json(&catalogue::schema());
+            super::print::value(Output::Json, &catalogue::schema());
             Ok(ExitCode::SUCCESS)
         }
     }
@@ -28,12 +28,12 @@ fn check(options: &TariffCheck) -> Result<ExitCode, OpenError> {
         let parsed = catalogue::parse(&text);
         good &= parsed.is_ok();
         match options.output {
-            Output::Json => findings.push(as_json(path, &parsed)),
+            Output::Json | Output::Yaml | Output::Csv => findings.push(as_json(path, &parsed)),
             Output::Table => print(path, &parsed),
         }
     }
-    if options.output == Output::Json {
-        super::print_json(&serde_json::Value::Array(findings));
+    if options.output != Output::Table {
+        super::print::value(options.output, &serde_json::Value::Array(findings));
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

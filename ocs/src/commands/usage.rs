@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::data::bar;
-use super::{connect, print_json, remote, said};
+use super::{connect, print, remote, said};
 use crate::catalogue::text::{parse_instant, parse_quantity, parse_rat};
 use crate::cli::{Output, Server, Usage};
 use crate::import;
@@ -154,14 +154,17 @@ impl Sums {
         };
         let amount = |micros: i128| Money::from_micros(i64::try_from(micros).unwrap_or(i64::MAX)).to_string();
         match output {
-            Output::Json => print_json(&json!({
-                "records": self.answers, "charged": self.charged, "charged_before": self.repeated,
-                "suspended": self.suspended, "refused": self.refused,
-                "amounts": self.amounts.iter().map(|(currency, micros)| (currency.clone(), json!(amount(*micros)))).collect::<serde_json::Map<_, _>>(),
-                "not_charged": self.failed.iter().map(|answer| json!({
-                    "record": answer.record_id, "state": answer.state().as_str_name(), "reason": answer.reason,
-                })).collect::<Vec<_>>(),
-            })),
+            Output::Json | Output::Yaml | Output::Csv => print::value(
+                output,
+                &json!({
+                    "records": self.answers, "charged": self.charged, "charged_before": self.repeated,
+                    "suspended": self.suspended, "refused": self.refused,
+                    "amounts": self.amounts.iter().map(|(currency, micros)| (currency.clone(), json!(amount(*micros)))).collect::<serde_json::Map<_, _>>(),
+                    "not_charged": self.failed.iter().map(|answer| json!({
+                        "record": answer.record_id, "state": answer.state().as_str_name(), "reason": answer.reason,
+                    })).collect::<Vec<_>>(),
+                }),
+            ),
             Output::Table => {
                 for answer in self.failed.iter().take(SHOWN_MAX) {
                     println!("record {}: {}: {}", answer.record_id, name(answer), answer.reason);
