@@ -173,6 +173,11 @@ pub enum Tariff {
         after_help = "Exit code 0: all are good; 1: some are not.\n\nExamples:\n  ocs tariff check tariffs/*.yaml\n  ocs tariff check draft.yaml -o json"
     )]
     Check(TariffCheck),
+    /// What changed between two versions, in meaning: prices, windows, zones, fees, allowances; what makes it dearer first.
+    #[command(
+        after_help = "However they are written, the same meaning is no difference. Exit code 0: there is none; 1: there are some; 2: not done.\n\nExamples:\n  ocs tariff diff smart-2.yaml smart-3.yaml\n  ocs tariff diff offer-1.yaml offer-2.yaml -o json"
+    )]
+    Diff(TariffDiff),
     /// What would this cost, and why: tariff, price, windows, tiers, buckets, rounding.
     #[command(
         after_help = "Nothing is changed anywhere. Exit code 0: it would be charged; 1: it would be refused.\n\nExamples:\n  ocs tariff explain --catalogue docs/examples/nights-and-roaming.yaml --service voice --to +4930123456 \\\n      --used '5 min' --at 2027-01-13T20:58:00Z --balance 10.00\n  ocs tariff explain --data ocs-data --who msisdn-4917000000001 --service data --rating-group 10 --used '3 MiB'\n  ocs tariff explain --data ocs-data --who 42 --catalogue draft.yaml --service sms --used 1 -o json"
@@ -299,6 +304,18 @@ pub struct TariffCheck {
     #[arg(required = true, num_args = 1..)]
     pub files: Vec<PathBuf>,
     /// Form of the findings.
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `ocs tariff diff`.
+#[derive(Debug, Args)]
+pub struct TariffDiff {
+    /// The version that there is (YAML or JSON): a tariff, an offer, or accounting periods.
+    pub old: PathBuf,
+    /// The version that it is to become.
+    pub new: PathBuf,
+    /// Form.
     #[arg(long, short, value_enum, default_value_t = Output::Table)]
     pub output: Output,
 }

@@ -295,6 +295,23 @@ impl Compiled {
     fn is_on(&self, day: &Day) -> bool {
         self.weekdays & day.weekday != 0 && self.month_days & day.month_day != 0 && self.months & day.month != 0
     }
+
+    /// As it is said, its sets in order and empty where they leave nothing out.
+    fn span(&self) -> Span {
+        fn unless_all<T>(some: Vec<T>, all: usize) -> Vec<T> {
+            if some.len() == all { Vec::new() } else { some }
+        }
+        let weekdays = Weekday::ALL.into_iter().filter(|day| self.weekdays & day.bit() != 0).collect();
+        let month_days = (1..=31u8).filter(|day| self.month_days & (1 << day) != 0).collect();
+        let months = (1..=12u8).filter(|month| self.months & (1 << month) != 0).collect();
+        Span {
+            weekdays: unless_all(weekdays, 7),
+            month_days: unless_all(month_days, 31),
+            months: unless_all(months, 12),
+            from: self.from,
+            to: self.to,
+        }
+    }
 }
 
 /// A local day as spans see it, a bit each.
@@ -415,6 +432,21 @@ impl Calendar {
     pub fn id(&self, name: &str) -> Option<WindowId> {
         let place = self.names.iter().position(|known| **known == *name)?;
         u8::try_from(place).ok().map(WindowId)
+    }
+
+    /// The times of a window, in their order; what is of every day or month names none.
+    pub fn spans(&self, window: WindowId) -> impl Iterator<Item = Span> {
+        self.spans.iter().filter(move |span| span.window == window).map(Compiled::span)
+    }
+
+    /// Its holidays, as they were handed in.
+    pub fn holidays(&self) -> &[Holiday] {
+        &self.holidays
+    }
+
+    /// The day of the week that holidays count as.
+    pub fn holiday_as(&self) -> Weekday {
+        self.holiday_as
     }
 
     /// The window in force at `at`, and until when it surely is (R11, R14).

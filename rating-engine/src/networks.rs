@@ -30,6 +30,17 @@ impl Entry {
         }
     }
 
+    /// `262` or `262-01`.
+    fn text(self) -> String {
+        match self {
+            Self::Country(digits) => digits.iter().map(|digit| char::from(*digit)).collect(),
+            Self::Network(plmn) => {
+                let (country, network) = plmn.as_str().split_at_checked(3).unwrap_or(("", ""));
+                format!("{country}-{network}")
+            }
+        }
+    }
+
     fn country(plmn: Plmn) -> Self {
         let [a, b, c, ..] = *plmn.octets();
         Self::Country([a, b, c])
@@ -97,6 +108,11 @@ impl Networks {
         self.0.get(usize::from(id.0)).map_or("", |list| &list.name)
     }
 
+    /// Every list: its name, and its countries (`262`) and networks (`262-01`), in order.
+    pub fn lists(&self) -> impl Iterator<Item = (&str, impl Iterator<Item = String>)> {
+        self.0.iter().map(|list| (&*list.name, list.entries.iter().map(|entry| entry.text())))
+    }
+
     /// Whether `plmn` or its country is in the list.
     pub fn contains(&self, id: NetworkListId, plmn: Plmn) -> bool {
         let Some(list) = self.0.get(usize::from(id.0)) else { return false };
@@ -127,6 +143,9 @@ mod tests {
         }
         assert!(networks.covers(eu, france) && !networks.covers(france, eu));
         assert_eq!((networks.name(eu), networks.id("us")), ("eu", None));
+        let lists: Vec<(&str, Vec<String>)> = networks.lists().map(|(name, all)| (name, all.collect())).collect();
+        let said = |entries: &[&str]| entries.iter().map(ToString::to_string).collect::<Vec<_>>();
+        assert_eq!(lists, [("eu", said(&["208", "222-01", "310-410"])), ("france", said(&["208-01"]))]);
     }
 
     #[test]

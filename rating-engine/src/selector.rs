@@ -215,7 +215,7 @@ const FEW: usize = 8;
 const CIRCUMSTANCES: u16 = 0b111_1110;
 
 /// Prices in the order of specificity, found by what they name.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Selector {
     /// What any price names, as in [`Filter::rank`].
     names: u16,

@@ -643,6 +643,27 @@ impl TariffVersion {
         self.valid_from
     }
 
+    /// What it says, as a version that is in force at all times: what would be charged if there were no other (R32).
+    #[must_use]
+    pub fn at_all_times(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            version: self.version,
+            valid_from: Timestamp::from_millis(i64::MIN),
+            policy: self.policy,
+            currency: self.currency,
+            rounding: self.rounding,
+            zone: self.zone.clone(),
+            calendar: self.calendar.clone(),
+            zones: self.zones.clone(),
+            networks: self.networks.clone(),
+            exchanges: self.exchanges.clone(),
+            prices: self.prices.clone(),
+            selector: self.selector.clone(),
+            content_hash: self.content_hash,
+        }
+    }
+
     /// What happens to open sessions when a later version comes into force.
     pub fn policy(&self) -> VersionPolicy {
         self.policy
@@ -671,6 +692,11 @@ impl TariffVersion {
     /// Its lists of visited networks.
     pub fn networks(&self) -> &Networks {
         &self.networks
+    }
+
+    /// How amounts in other currencies are converted, in the order in which prices name them.
+    pub fn exchanges(&self) -> &[Exchange] {
+        &self.exchanges
     }
 
     /// How amounts of `price` are converted, if they are.

@@ -104,6 +104,29 @@ impl Zones {
         self.names.get(usize::from(id.0)).map_or("", |name| name)
     }
 
+    /// The names of all zones, in their order.
+    pub fn names(&self) -> &[Box<str>] {
+        &self.names
+    }
+
+    /// Every prefix with its zone, in the order of their digits.
+    pub fn prefixes(&self) -> Vec<(String, ZoneId)> {
+        let mut found = Vec::new();
+        let mut left = vec![(0usize, String::new())];
+        while let Some((at, prefix)) = left.pop() {
+            let Some(node) = self.nodes.get(at) else { continue };
+            if let Some(zone) = node.zone.checked_sub(1).and_then(|zone| u16::try_from(zone).ok()) {
+                found.push((prefix.clone(), ZoneId(zone)));
+            }
+            for (digit, next) in node.next.iter().enumerate().rev() {
+                if let Some(next) = usize::try_from(*next).ok().filter(|next| *next != 0) {
+                    left.push((next, format!("{prefix}{digit}")));
+                }
+            }
+        }
+        found
+    }
+
     /// The longest prefix that a number begins with.
     pub fn find(&self, number: &Dialled) -> Option<Match> {
         let mut node = self.nodes.first()?;

@@ -4,6 +4,7 @@
 //! Parsing yields a version or every problem, each with its path and a hint.
 
 mod canonical;
+pub mod diff;
 mod offer;
 mod periods;
 mod tariff;

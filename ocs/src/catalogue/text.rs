@@ -120,6 +120,14 @@ pub(crate) fn parse_rat(text: &str) -> Result<Vec<u8>, String> {
     octet.map_err(|_| format!("'{text}' is no radio access; use {}, or a 3GPP-RAT-Type number", names.join(", ")))
 }
 
+/// Radio accesses by name where they have one and are named whole, else as numbers.
+pub(crate) fn rat_names(octets: &[u8]) -> Vec<String> {
+    let named = RATS.iter().filter(|(_, all)| all.iter().all(|octet| octets.contains(octet)));
+    let names = named.clone().map(|(name, _)| (*name).to_owned());
+    let is_named = |octet: &u8| named.clone().any(|(_, all)| all.contains(octet));
+    names.chain(octets.iter().filter(|octet| !is_named(octet)).map(ToString::to_string)).collect()
+}
+
 /// Reads a slice: its type, and its differentiator as six hexadecimal digits where it has one: `1`, `1-000102`.
 pub(crate) fn parse_slice(text: &str) -> Result<Slice, String> {
     let wrong = || format!("'{text}' is no slice; write its type 0 to 255, with a differentiator 1-000102");

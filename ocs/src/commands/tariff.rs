@@ -3,14 +3,16 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use crate::catalogue::diff::Effect;
 use crate::catalogue::{self, CatalogueError, Document};
-use crate::cli::{Output, Tariff, TariffCheck};
+use crate::cli::{Output, Tariff, TariffCheck, TariffDiff};
 use crate::store::{OpenError, because};
 
 /// Runs a subcommand.
 pub(super) fn run(command: &Tariff) -> Result<ExitCode, OpenError> {
     match command {
         Tariff::Check(options) => check(options),
+        Tariff::Diff(options) => diff(options),
         Tariff::Explain(options) => super::explain::what_if(options),
         Tariff::Schema => {
             super::print::value(Output::Json, &catalogue::schema());
@@ -36,6 +38,44 @@ fn check(options: &TariffCheck) -> Result<ExitCode, OpenError> {
         super::print::value(options.output, &serde_json::Value::Array(findings));
     }
     Ok(if good { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// `ocs tariff diff`. Both were or will be checked elsewhere: what was taken before stricter rules is read, too.
+fn diff(options: &TariffDiff) -> Result<ExitCode, OpenError> {
+    let read = |path: &Path| {
+        let name = path.display().to_string();
+        let text = std::fs::read_to_string(path).map_err(because(&name))?;
+        catalogue::parse_stored(&text).map_err(because(&name))
+    };
+    let (old, new) = (read(&options.old)?, read(&options.new)?);
+    let changes = catalogue::diff::diff(&old, &new).map_err(OpenError)?;
+    match options.output {
+        Output::Json => super::print_json(&serde_json::json!({
+            "old": old.to_string(),
+            "new": new.to_string(),
+            "changes": changes.iter().map(|change| serde_json::json!({
+                "path": change.path,
+                "kind": change.kind.name(),
+                "before": change.before,
+                "after": change.after,
+                "words": change.words,
+                "effect": change.effect.name(),
+            })).collect::<Vec<_>>(),
+        })),
+        Output::Table if changes.is_empty() => println!("{old} and {new} mean the same"),
+        Output::Table => {
+            println!("{old} to {new}");
+            for change in &changes {
+                let effect = match change.effect {
+                    Effect::Dearer => "dearer",
+                    Effect::Open => "",
+                    Effect::Cheaper => "cheaper",
+                };
+                println!("{effect:<8}{}", change.words);
+            }
+        }
+    }
+    Ok(if changes.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn print(path: &Path, parsed: &Result<Document, CatalogueError>) {
