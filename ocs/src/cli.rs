@@ -183,6 +183,11 @@ pub enum Tariff {
         after_help = "Nothing is changed anywhere. Exit code 0: it would be charged; 1: it would be refused.\n\nExamples:\n  ocs tariff explain --catalogue docs/examples/nights-and-roaming.yaml --service voice --to +4930123456 \\\n      --used '5 min' --at 2027-01-13T20:58:00Z --balance 10.00\n  ocs tariff explain --data ocs-data --who msisdn-4917000000001 --service data --rating-group 10 --used '3 MiB'\n  ocs tariff explain --data ocs-data --who 42 --catalogue draft.yaml --service sms --used 1 -o json"
     )]
     Explain(Box<TariffExplain>),
+    /// What would a period have cost under a draft: stored usage priced again, in a data folder that no process is using.
+    #[command(
+        after_help = "Nothing is changed anywhere. Sessions count in the period in which their usage began. Exit code 0: all of it could be simulated; 1: some could not, and why; 2: not done.\n\nExamples:\n  ocs tariff simulate --data ocs-data --catalogue smart-3.yaml --tariff smart --from 2027-01-01 --to 2027-02-01\n  ocs tariff simulate --data ocs-data --catalogue smart-3.yaml --tariff smart --from 2027-01-01 --to 2027-02-01 --top 100 -o json"
+    )]
+    Simulate(TariffSimulate),
     /// Print the JSON Schema of tariff and offer documents, for editors.
     #[command(after_help = "Example:\n  ocs tariff schema > catalogue.schema.json")]
     Schema,
@@ -315,6 +320,32 @@ pub struct TariffDiff {
     pub old: PathBuf,
     /// The version that it is to become.
     pub new: PathBuf,
+    /// Form.
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `ocs tariff simulate`.
+#[derive(Debug, Args)]
+pub struct TariffSimulate {
+    /// Data folder.
+    #[arg(long, default_value = "ocs-data")]
+    pub data: PathBuf,
+    /// The draft; of documents of other tariffs nothing is asked.
+    #[arg(long, num_args = 1.., required = true)]
+    pub catalogue: Vec<PathBuf>,
+    /// The tariff whose usage is simulated.
+    #[arg(long)]
+    pub tariff: String,
+    /// First instant of the period, e.g. 2027-01-01 or 2027-01-01T00:00:00+01:00; UTC where nothing else is said.
+    #[arg(long)]
+    pub from: String,
+    /// First instant after it.
+    #[arg(long)]
+    pub to: String,
+    /// How many subscribers to name that would have paid most more, and most less.
+    #[arg(long, default_value_t = 10)]
+    pub top: usize,
     /// Form.
     #[arg(long, short, value_enum, default_value_t = Output::Table)]
     pub output: Output,

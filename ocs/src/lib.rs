@@ -32,6 +32,7 @@ pub mod masked;
 pub mod operations;
 mod replay;
 pub mod setup;
+pub mod simulate;
 pub mod store;
 pub mod tail;
 pub mod telemetry;

@@ -316,7 +316,7 @@ fn neighbours(document: &Value, pointer: &str, words: &[String]) -> Vec<Value> {
         Value::Array(entries) => {
             entries.remove(name.parse().unwrap());
         }
-        other => panic!("{other}"),
+        leaf @ (Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_)) => panic!("{leaf}"),
     }
     found.push(without);
     found

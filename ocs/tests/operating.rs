@@ -176,6 +176,19 @@ fn a_wrong_price_is_corrected_once() {
         command.arg("--data").arg(server.data()).args(more);
         serde_json::from_str::<serde_json::Value>(&text(&command.output().unwrap())).unwrap()
     };
+    let simulate = || {
+        let mut command = Command::new(PROGRAM);
+        command.args(["tariff", "simulate", "--tariff", "example-payg", "--from", "1970-01-01", "--to", "2100-01-01"]);
+        command.args(["-o", "json", "--data"]).arg(server.data()).arg("--catalogue").arg(&corrected);
+        serde_json::from_str::<serde_json::Value>(&text(&command.output().unwrap())).unwrap()
+    };
+    let simulated = simulate();
+    let totals =
+        serde_json::json!({ "old": "0.2533", "new": "0.1517", "difference": "-0.1016", "sessions": 1, "cdrs": 1 });
+    assert_eq!(simulated["totals"], totals, "{simulated}");
+    let offers = serde_json::json!([{ "offer": null, "totals": totals }]);
+    assert_eq!(simulated["offers"], offers, "its holder has no offer with this tariff: {simulated}");
+    assert_eq!(simulated["winners"][0]["difference"], "-0.1016", "{simulated}");
     let draft = rerate(&["--catalogue", corrected.to_str().unwrap()]);
     assert_eq!(draft["sums"]["EUR"]["given_back"], "0.1016", "61 s at 0.20 and at 0.10: 0.2033 and 0.1017: {draft}");
     assert!(draft["booked"].is_null(), "{draft}");
@@ -187,6 +200,9 @@ fn a_wrong_price_is_corrected_once() {
     let applied = rerate(&["--apply", "--reason", "wrong price of a minute"]);
     assert_eq!((&applied["booked"], &applied["corrections"]), (&serde_json::json!(1), &draft["corrections"]));
     assert_eq!(rerate(&["--apply", "--reason", "again"])["booked"], 0);
+    let simulated = simulate();
+    assert_eq!(simulated["totals"]["difference"], "0.00", "the correction is part of what was charged: {simulated}");
+    assert_eq!(simulated["corrections"], serde_json::json!({ "cdrs": 1, "amount": "-0.1016" }), "{simulated}");
     let audited = server.audit();
     assert_eq!(audited["rerated_micros"]["EUR"], -101_600, "{audited}");
     server.restart();

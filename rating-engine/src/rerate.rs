@@ -4,15 +4,18 @@
 //! Pure: it reads CDRs and prices them again with the code that charges everything. What unit buckets paid stays paid; only
 //! money is priced anew. Absent: which CDRs, and the adjustment of an account, which is a mutation.
 
+use std::sync::Arc;
+
 use hashbrown::{HashMap, HashSet};
 
 use crate::account::{Account, AccountState, Bucket, CdrTrail, Counter, Counters, Credit, Holding, Means, Origin};
 use crate::cdr::{Cause, CdrKind, CdrSource, RatedCdr, Rating};
 use crate::ids::{AccountId, BucketId, CdrPosition, GroupId, SessionId, SubscriberId, TenantId};
 use crate::money::{Currency, Money};
+use crate::periods::Periods;
 use crate::rating::{self, RatingError, Slices};
 use crate::session::Rated;
-use crate::tariff::{ServiceKey, TierScope};
+use crate::tariff::{ServiceKey, TariffVersion, TierScope};
 use crate::tariffs::{Book, Pricing, Tariffs};
 use crate::time::Timestamp;
 use crate::units::Unit;
@@ -32,11 +35,39 @@ pub struct Correction {
 
 /// What tells services apart whose usage adds up: those of one session, or of one request of an event.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct ServiceName {
+pub struct ServiceName {
     session: SessionId,
     subscriber: Option<SubscriberId>,
     key: ServiceKey,
     event: Option<u32>,
+}
+
+impl ServiceName {
+    /// The service that a CDR of rated usage is of; `None` for any other CDR.
+    pub fn of(cdr: &RatedCdr) -> Option<Self> {
+        let (CdrKind::Usage, Some(_), CdrSource::Network { session, request, service, .. }) =
+            (cdr.kind, &cdr.rating, &cdr.source)
+        else {
+            return None;
+        };
+        let is_event = matches!(cdr.cause, Cause::Event | Cause::Record);
+        Some(Self {
+            session: session.clone(),
+            subscriber: cdr.subscriber,
+            key: service.clone(),
+            event: is_event.then_some(*request),
+        })
+    }
+
+    /// Whether `next` goes on with what `cdrs` of this name say, who charged so much together; if not, the name has begun anew.
+    pub fn goes_on<'a>(mut cdrs: impl Iterator<Item = &'a RatedCdr>, charged: Money, next: &RatedCdr) -> bool {
+        let Some(rating) = &next.rating else { return false };
+        let line = |rating: &Rating| (rating.tariff.version(), rating.place, rating.window, rating.rate);
+        let was_used = |other: &Rating| line(other) == line(rating) && other.used > 0;
+        // Nothing used before of a line that was used before: another session under this id.
+        let anew = rating.used_before == 0 && cdrs.any(|cdr| cdr.rating.as_ref().is_some_and(was_used));
+        charged == rating.charged_before && !anew
+    }
 }
 
 /// CDRs as they come, gathered service by service.
@@ -61,26 +92,11 @@ impl Charged {
                 self.refunded.insert(corrects);
             }
             (CdrKind::Usage, _) => {
-                let (Some(rating), CdrSource::Network { session, request, service, .. }) = (&cdr.rating, &cdr.source)
-                else {
-                    return;
-                };
-                let is_event = matches!(cdr.cause, Cause::Event | Cause::Record);
-                let name = ServiceName {
-                    session: session.clone(),
-                    subscriber: cdr.subscriber,
-                    key: service.clone(),
-                    event: is_event.then_some(*request),
-                };
-                let line = |rating: &Rating| (rating.tariff.version(), rating.place, rating.window, rating.rate);
+                let Some(name) = ServiceName::of(&cdr) else { return };
                 let of_name = self.services.entry(name).or_default();
                 let goes_on = of_name.last().is_some_and(|cdrs| {
                     let charged = cdrs.iter().fold(Money::ZERO, |sum, (_, cdr)| sum.saturating_add(cdr.amount));
-                    let ratings = cdrs.iter().filter_map(|(_, cdr)| cdr.rating.as_ref());
-                    // Nothing used before of a line that was used before: another session under this id.
-                    let anew = rating.used_before == 0
-                        && ratings.filter(|other| line(other) == line(rating)).any(|other| other.used > 0);
-                    charged == rating.charged_before && !anew
+                    ServiceName::goes_on(cdrs.iter().map(|(_, cdr)| cdr), charged, &cdr)
                 });
                 match of_name.last_mut().filter(|_| goes_on) {
                     Some(cdrs) => cdrs.push((position, cdr)),
@@ -105,7 +121,7 @@ impl Charged {
                 continue;
             }
             let plain: Vec<RatedCdr> = cdrs.iter().map(|(_, cdr)| cdr.clone()).collect();
-            let repriced = match reproduced(&plain, tariffs).and_then(|()| reprice(&plain, tariffs)) {
+            let repriced = match reproduced(&plain, tariffs.periods()).and_then(|()| reprice(&plain, tariffs)) {
                 Ok(repriced) => repriced,
                 Err(reason) => {
                     unpriced.extend(wanted().map(|(position, _)| (*position, reason)));
@@ -177,11 +193,21 @@ pub struct Repriced {
     pub rating: Rating,
 }
 
-/// Whether the versions that charged them say the same of these CDRs now: only then can it be told what others say.
-fn reproduced(cdrs: &[RatedCdr], tariffs: &Tariffs) -> Result<(), Unpriced> {
+/// Whether the versions that charged the usage CDRs of one service say the same of them now: only then can it be told what others
+/// say.
+///
+/// # Errors
+/// Why it cannot: [`Unpriced::Unlike`] where they say something else.
+pub fn reproduced(cdrs: &[RatedCdr], periods: Option<&Arc<Periods>>) -> Result<(), Unpriced> {
     let mut then = Tariffs::default();
-    cdrs.iter().filter_map(|cdr| cdr.rating.as_ref()).for_each(|rating| then.insert(rating.tariff.clone()));
-    tariffs.periods().into_iter().for_each(|periods| then.insert_periods(periods.clone()));
+    let mut last: Option<&Arc<TariffVersion>> = None;
+    for version in cdrs.iter().filter_map(|cdr| cdr.rating.as_ref()).map(|rating| &rating.tariff) {
+        if last.is_none_or(|last| !Arc::ptr_eq(last, version)) {
+            then.insert(version.clone());
+            last = Some(version);
+        }
+    }
+    periods.into_iter().for_each(|periods| then.insert_periods(periods.clone()));
     let same = reprice(cdrs, &then)?.iter().zip(cdrs).all(|(repriced, cdr)| repriced.amount == cdr.amount);
     if same { Ok(()) } else { Err(Unpriced::Unlike) }
 }

@@ -14,6 +14,7 @@ mod rerate;
 mod serve;
 mod session;
 mod subscriber;
+mod simulate;
 mod tariff;
 mod usage;
 

@@ -14,6 +14,7 @@ pub(super) fn run(command: &Tariff) -> Result<ExitCode, OpenError> {
         Tariff::Check(options) => check(options),
         Tariff::Diff(options) => diff(options),
         Tariff::Explain(options) => super::explain::what_if(options),
+        Tariff::Simulate(options) => super::simulate::run(options),
         Tariff::Schema => {
             super::print::value(Output::Json, &catalogue::schema());
             Ok(ExitCode::SUCCESS)
