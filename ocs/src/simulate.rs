@@ -23,8 +23,8 @@ use rating_engine::tariff::TariffVersion;
 use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
 
-/// CDRs of sessions that are held until these end.
-pub const HELD_CDRS_MAX: usize = 400_000;
+/// CDRs of sessions that are held until these end: some 400 MB.
+pub const HELD_CDRS_MAX: usize = 200_000;
 /// Refunds and corrections of the tariff's usage that are taken into account.
 pub const LATER_MAX: usize = 1_000_000;
 /// Subscribers that are named at most, at either end.
