@@ -13,8 +13,8 @@ mod print;
 mod rerate;
 mod serve;
 mod session;
-mod subscriber;
 mod simulate;
+mod subscriber;
 mod tariff;
 mod usage;
 

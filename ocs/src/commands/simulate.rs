@@ -12,7 +12,7 @@ use rating_engine::tariff::TariffVersion;
 use serde_json::json;
 
 use super::data::{bar, config_for};
-use super::print_json;
+use super::print;
 use crate::catalogue::Document;
 use crate::catalogue::text::parse_instant;
 use crate::cli::{Output, TariffSimulate};
@@ -130,7 +130,7 @@ fn money(micros: i128) -> String {
 fn print(options: &TariffSimulate, draft: &TariffVersion, answer: &Simulation) {
     let currency = draft.currency();
     let named = |offer: &Option<String>| offer.clone().unwrap_or_else(|| "none".to_owned());
-    if options.output == Output::Json {
+    if options.output != Output::Table {
         let totals = |totals: &Totals| {
             json!({
                 "old": money(totals.old),
@@ -149,25 +149,28 @@ fn print(options: &TariffSimulate, draft: &TariffVersion, answer: &Simulation) {
             })
         };
         let [p10, p50, p90] = answer.percentiles.map(money);
-        print_json(&json!({
-            "tariff": options.tariff,
-            "draft": draft.version(),
-            "currency": currency.letters(),
-            "totals": totals(&answer.totals),
-            "offers": answer.by_offer.iter().map(|(offer, it)| json!({ "offer": offer, "totals": totals(it) })).collect::<Vec<_>>(),
-            "subscribers": { "dearer": answer.dearer, "cheaper": answer.cheaper, "unchanged": answer.unchanged },
-            "difference_per_subscriber": { "p10": p10, "p50": p50, "p90": p90 },
-            "losers": answer.losers.iter().map(subscriber).collect::<Vec<_>>(),
-            "winners": answer.winners.iter().map(subscriber).collect::<Vec<_>>(),
-            "not_simulated": answer.left_out.iter().map(|(reason, count)| json!({
-                "reason": reason.name(),
-                "words": reason.to_string(),
-                "cdrs": count.cdrs,
-                "charged": money(count.charged),
-            })).collect::<Vec<_>>(),
-            "corrections": { "cdrs": answer.corrections.cdrs, "amount": money(answer.corrections.charged) },
-            "refunds": { "cdrs": answer.refunds.cdrs, "amount": money(answer.refunds.charged) },
-        }));
+        print::value(
+            options.output,
+            &json!({
+                "tariff": options.tariff,
+                "draft": draft.version(),
+                "currency": currency.letters(),
+                "totals": totals(&answer.totals),
+                "offers": answer.by_offer.iter().map(|(offer, it)| json!({ "offer": offer, "totals": totals(it) })).collect::<Vec<_>>(),
+                "subscribers": { "dearer": answer.dearer, "cheaper": answer.cheaper, "unchanged": answer.unchanged },
+                "difference_per_subscriber": { "p10": p10, "p50": p50, "p90": p90 },
+                "losers": answer.losers.iter().map(subscriber).collect::<Vec<_>>(),
+                "winners": answer.winners.iter().map(subscriber).collect::<Vec<_>>(),
+                "not_simulated": answer.left_out.iter().map(|(reason, count)| json!({
+                    "reason": reason.name(),
+                    "words": reason.to_string(),
+                    "cdrs": count.cdrs,
+                    "charged": money(count.charged),
+                })).collect::<Vec<_>>(),
+                "corrections": { "cdrs": answer.corrections.cdrs, "amount": money(answer.corrections.charged) },
+                "refunds": { "cdrs": answer.refunds.cdrs, "amount": money(answer.refunds.charged) },
+            }),
+        );
         return;
     }
     println!(

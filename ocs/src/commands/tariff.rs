@@ -51,18 +51,21 @@ fn diff(options: &TariffDiff) -> Result<ExitCode, OpenError> {
     let (old, new) = (read(&options.old)?, read(&options.new)?);
     let changes = catalogue::diff::diff(&old, &new).map_err(OpenError)?;
     match options.output {
-        Output::Json => super::print_json(&serde_json::json!({
-            "old": old.to_string(),
-            "new": new.to_string(),
-            "changes": changes.iter().map(|change| serde_json::json!({
-                "path": change.path,
-                "kind": change.kind.name(),
-                "before": change.before,
-                "after": change.after,
-                "words": change.words,
-                "effect": change.effect.name(),
-            })).collect::<Vec<_>>(),
-        })),
+        Output::Json | Output::Yaml | Output::Csv => super::print::value(
+            options.output,
+            &serde_json::json!({
+                "old": old.to_string(),
+                "new": new.to_string(),
+                "changes": changes.iter().map(|change| serde_json::json!({
+                    "path": change.path,
+                    "kind": change.kind.name(),
+                    "before": change.before,
+                    "after": change.after,
+                    "words": change.words,
+                    "effect": change.effect.name(),
+                })).collect::<Vec<_>>(),
+            }),
+        ),
         Output::Table if changes.is_empty() => println!("{old} and {new} mean the same"),
         Output::Table => {
             println!("{old} to {new}");
