@@ -58,6 +58,11 @@ pub enum Command {
         after_help = "Examples:\n  ocs traffic --seconds 10\n  ocs traffic --connections 4 --sessions 128 --rating-groups 3 --subscribers 200000\n  ocs traffic --rate 50000 --seconds 20"
     )]
     Traffic(Traffic),
+    /// Say whether a server serves: what probes ask.
+    #[command(
+        after_help = "Exit code 0: it serves; 1: it says that it does not, as while it starts or ends; 2: it does not answer.\n\nExamples:\n  ocs health\n  ocs health --server http://127.0.0.1:50051"
+    )]
+    Health(Server),
     /// Accounts: show, make, change, pay in and out, buy offers.
     #[command(subcommand)]
     Account(Account),

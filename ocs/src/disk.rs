@@ -97,13 +97,23 @@ fn is_past(cdrs: &Arc<CdrStore>, position: CdrPosition, keep: Keep, now: Timesta
     }
 }
 
-/// Octets that the file system of `folder` has left for us.
+/// The room of a file system, octets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Room {
+    /// All of it.
+    pub size: u64,
+    /// What is left for us.
+    pub free: u64,
+}
+
+/// The room of the file system of `folder`.
 ///
 /// # Errors
 /// What the system says.
-pub fn free_octets(folder: &Path) -> std::io::Result<u64> {
+pub fn room(folder: &Path) -> std::io::Result<Room> {
     let room = rustix::fs::statvfs(folder)?;
-    Ok(room.f_bavail.saturating_mul(room.f_frsize))
+    let octets = |blocks: u64| blocks.saturating_mul(room.f_frsize);
+    Ok(Room { size: octets(room.f_blocks), free: octets(room.f_bavail) })
 }
 
 /// What is looked after, and by what rules.
@@ -148,9 +158,9 @@ impl Tending {
 
     fn watch_room(&self, warned: &mut Option<Instant>) {
         let folder = &self.data.folder;
-        match free_octets(folder) {
-            Ok(free) => {
-                self.telemetry.disk_free(free);
+        match room(folder) {
+            Ok(Room { size, free }) => {
+                self.telemetry.disk(size, free);
                 let low = free < self.data.free_gib_warn.saturating_mul(1 << 30);
                 if !low {
                     *warned = None;

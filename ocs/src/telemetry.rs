@@ -44,6 +44,7 @@ pub struct Telemetry {
     cdr_octets: Gauge,
     cdrs_retired: Counter,
     disk_free: Gauge,
+    disk_size: Gauge,
     peers: Gauge,
     peers_closed: [Counter; PEER_ENDS.len()],
     late_answers: Counter,
@@ -248,6 +249,7 @@ impl Telemetry {
         describe_gauge!("ocs_cdr_store_octets", "Octets of the CDR store's files");
         describe_counter!("ocs_cdrs_retired_total", "CDRs removed because they were past their retention");
         describe_gauge!("ocs_disk_free_octets", "Octets free on the file system of the data folder");
+        describe_gauge!("ocs_disk_octets", "Octets of the file system of the data folder, used or free");
         describe_gauge!("ocs_peers_open", "Open Diameter peers");
         describe_counter!("ocs_late_answers_dropped_total", "Answers dropped because their peer's deadline had passed");
         describe_counter!("ocs_connections_refused_total", "Connections refused: limit, unknown peer, double identity");
@@ -306,6 +308,7 @@ impl Telemetry {
             cdr_octets: gauge!("ocs_cdr_store_octets"),
             cdrs_retired: counter!("ocs_cdrs_retired_total"),
             disk_free: gauge!("ocs_disk_free_octets"),
+            disk_size: gauge!("ocs_disk_octets"),
             peers: gauge!("ocs_peers_open"),
             peers_closed: PEER_ENDS.map(|end| counter!("ocs_peers_closed_total", "reason" => end)),
             late_answers: counter!("ocs_late_answers_dropped_total"),
@@ -393,9 +396,10 @@ impl Telemetry {
         self.cdrs_retired.increment(retired);
     }
 
-    /// What is free on the data folder's file system.
-    pub fn disk_free(&self, octets: u64) {
-        set(&self.disk_free, i64::try_from(octets).unwrap_or(i64::MAX));
+    /// How large the data folder's file system is, and what of it is free, octets.
+    pub fn disk(&self, size: u64, free: u64) {
+        set(&self.disk_size, i64::try_from(size).unwrap_or(i64::MAX));
+        set(&self.disk_free, i64::try_from(free).unwrap_or(i64::MAX));
     }
 
     /// A checkpoint was completed.

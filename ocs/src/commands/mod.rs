@@ -7,6 +7,7 @@ mod change;
 mod connection;
 mod data;
 mod explain;
+mod health;
 mod operator;
 mod period;
 mod print;
@@ -51,6 +52,7 @@ pub fn run(command: Command) -> Result<ExitCode, OpenError> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Clock(command) => operator::clock(command),
+        Command::Health(server) => health::health(&server),
         Command::Usage(command) => usage::run(command),
         Command::Cdr(command) => cdr::run(command),
     }
