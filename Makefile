@@ -25,11 +25,12 @@ test: setup ## All tests, seeded and bounded; PROPTEST_RNG_SEED=N makes other ca
 	@echo "==> building and running all tests (a first build takes a few minutes)" >&2
 	PROPTEST_RNG_SEED=$${PROPTEST_RNG_SEED:-1} cargo test --locked --workspace
 
-lint: ## Format and lint checks, of the .proto files too
+lint: ## Format and lint checks, of the .proto files and of deploy/ too
 	@deploy/setup.sh lint
 	cargo fmt --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
 	cargo test --locked --quiet -p ocs-proto --test contract
+	deploy/check/check.sh
 
 campaign: build ## The long runs: crashes, torn logs, retransmissions, fuzzing, laws; CAMPAIGN_SECONDS=60 shortens them
 	deploy/campaign.sh

@@ -9,6 +9,7 @@
 mod bad_input;
 mod durable;
 mod freediameter;
+mod health;
 mod open5gs;
 mod python;
 mod schema;

@@ -103,6 +103,23 @@ impl Ocs {
         micros(self.account(who)[member].as_str().unwrap())
     }
 
+    /// What `ocs health` says of it. It listens before it serves, so the first answers are waited for.
+    pub(crate) fn health(&self) -> Output {
+        let until = Instant::now() + PATIENCE;
+        loop {
+            let asked = Self::health_of(&format!("http://{}", self.grpc));
+            if asked.status.success() || Instant::now() >= until {
+                return asked;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// What `ocs health` says of a server.
+    pub(crate) fn health_of(server: &str) -> Output {
+        Command::new(BINARY).args(["health", "--server", server]).output().unwrap()
+    }
+
     /// Pays in.
     pub(crate) fn top_up(&self, who: &str, amount: &str) {
         let server = format!("http://{}", self.grpc);
