@@ -16,10 +16,11 @@ use tower_layer::Layer;
 use crate::telemetry::Telemetry;
 
 /// Methods of services that are not in our `.proto` files.
-const STANDARD: [&str; 3] = [
+const STANDARD: [&str; 4] = [
     "/grpc.health.v1.Health/Check",
     "/grpc.health.v1.Health/Watch",
     "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+    "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo",
 ];
 
 /// What all calls share: labels are from here only, whatever clients may call.

@@ -27,34 +27,35 @@ use tonic_types::StatusExt;
 
 /// Every role, and which methods it may call. A new method gets a line here, in `METHODS` and in docs/access.md.
 const ALLOWED: &str = "
-    method                                                     viewer support tariff_author tariff_approver operator finance auditor admin
-    /grpc.reflection.v1.ServerReflection/ServerReflectionInfo  yes    yes     yes           yes             yes      yes     yes     yes
-    /ocs.cdr.v1.CdrExport/GetTail                              no     no      no            no              no       yes     yes     yes
-    /ocs.cdr.v1.CdrExport/StreamCdrs                           no     no      no            no              no       yes     yes     yes
-    /ocs.operator.v1.Accounts/Adjust                           no     no      no            no              no       yes     no      yes
-    /ocs.operator.v1.Accounts/CancelOffer                      no     no      no            no              yes      no      no      yes
-    /ocs.operator.v1.Accounts/CreateAccount                    no     no      no            no              yes      no      no      yes
-    /ocs.operator.v1.Accounts/ExtendBucket                     no     no      no            no              no       yes     no      yes
-    /ocs.operator.v1.Accounts/GetAccount                       yes    yes     no            no              yes      yes     yes     yes
-    /ocs.operator.v1.Accounts/ListMovements                    yes    yes     no            no              yes      yes     yes     yes
-    /ocs.operator.v1.Accounts/PurchaseOffer                    no     no      no            no              yes      no      no      yes
-    /ocs.operator.v1.Accounts/TopUp                            no     yes     no            no              no       yes     no      yes
-    /ocs.operator.v1.Accounts/Transfer                         no     no      no            no              no       yes     no      yes
-    /ocs.operator.v1.Accounts/UpdateAccount                    no     no      no            no              yes      no      no      yes
-    /ocs.operator.v1.AuditLog/ListAuditRecords                 no     no      no            no              no       no      yes     yes
-    /ocs.operator.v1.AuditLog/VerifyAuditLog                   no     no      no            no              no       no      yes     yes
-    /ocs.operator.v1.Clock/AdvanceTime                         no     no      no            no              yes      no      no      yes
-    /ocs.operator.v1.Clock/GetTime                             yes    yes     yes           yes             yes      yes     yes     yes
-    /ocs.operator.v1.Clock/SetTime                             no     no      no            no              yes      no      no      yes
-    /ocs.operator.v1.Sessions/GetSession                       yes    yes     no            no              yes      yes     yes     yes
-    /ocs.operator.v1.Sessions/ListSessions                     yes    yes     no            no              yes      yes     yes     yes
-    /ocs.operator.v1.Sessions/ReauthorizeSession               no     yes     no            no              yes      no      no      yes
-    /ocs.operator.v1.Sessions/ReleaseSession                   no     yes     no            no              yes      no      no      yes
-    /ocs.operator.v1.Sessions/TerminateSession                 no     yes     no            no              yes      no      no      yes
-    /ocs.operator.v1.Subscribers/GetSubscriber                 yes    yes     no            no              yes      yes     yes     yes
-    /ocs.operator.v1.Subscribers/LoadRows                      no     no      no            no              yes      no      no      yes
-    /ocs.operator.v1.Subscribers/PutSubscriber                 no     no      no            no              yes      no      no      yes
-    /ocs.operator.v1.Usage/ChargeRecords                       no     no      no            no              no       yes     no      yes
+    method                                                          viewer support tariff_author tariff_approver operator finance auditor admin
+    /grpc.reflection.v1.ServerReflection/ServerReflectionInfo       yes    yes     yes           yes             yes      yes     yes     yes
+    /grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo  yes    yes     yes           yes             yes      yes     yes     yes
+    /ocs.cdr.v1.CdrExport/GetTail                                   no     no      no            no              no       yes     yes     yes
+    /ocs.cdr.v1.CdrExport/StreamCdrs                                no     no      no            no              no       yes     yes     yes
+    /ocs.operator.v1.Accounts/Adjust                                no     no      no            no              no       yes     no      yes
+    /ocs.operator.v1.Accounts/CancelOffer                           no     no      no            no              yes      no      no      yes
+    /ocs.operator.v1.Accounts/CreateAccount                         no     no      no            no              yes      no      no      yes
+    /ocs.operator.v1.Accounts/ExtendBucket                          no     no      no            no              no       yes     no      yes
+    /ocs.operator.v1.Accounts/GetAccount                            yes    yes     no            no              yes      yes     yes     yes
+    /ocs.operator.v1.Accounts/ListMovements                         yes    yes     no            no              yes      yes     yes     yes
+    /ocs.operator.v1.Accounts/PurchaseOffer                         no     no      no            no              yes      no      no      yes
+    /ocs.operator.v1.Accounts/TopUp                                 no     yes     no            no              no       yes     no      yes
+    /ocs.operator.v1.Accounts/Transfer                              no     no      no            no              no       yes     no      yes
+    /ocs.operator.v1.Accounts/UpdateAccount                         no     no      no            no              yes      no      no      yes
+    /ocs.operator.v1.AuditLog/ListAuditRecords                      no     no      no            no              no       no      yes     yes
+    /ocs.operator.v1.AuditLog/VerifyAuditLog                        no     no      no            no              no       no      yes     yes
+    /ocs.operator.v1.Clock/AdvanceTime                              no     no      no            no              yes      no      no      yes
+    /ocs.operator.v1.Clock/GetTime                                  yes    yes     yes           yes             yes      yes     yes     yes
+    /ocs.operator.v1.Clock/SetTime                                  no     no      no            no              yes      no      no      yes
+    /ocs.operator.v1.Sessions/GetSession                            yes    yes     no            no              yes      yes     yes     yes
+    /ocs.operator.v1.Sessions/ListSessions                          yes    yes     no            no              yes      yes     yes     yes
+    /ocs.operator.v1.Sessions/ReauthorizeSession                    no     yes     no            no              yes      no      no      yes
+    /ocs.operator.v1.Sessions/ReleaseSession                        no     yes     no            no              yes      no      no      yes
+    /ocs.operator.v1.Sessions/TerminateSession                      no     yes     no            no              yes      no      no      yes
+    /ocs.operator.v1.Subscribers/GetSubscriber                      yes    yes     no            no              yes      yes     yes     yes
+    /ocs.operator.v1.Subscribers/LoadRows                           no     no      no            no              yes      no      no      yes
+    /ocs.operator.v1.Subscribers/PutSubscriber                      no     no      no            no              yes      no      no      yes
+    /ocs.operator.v1.Usage/ChargeRecords                            no     no      no            no              no       yes     no      yes
 ";
 
 /// An authority that signs certificates.
@@ -496,7 +497,9 @@ async fn every_role_may_call_what_the_table_says_and_nothing_else() {
         );
     }
     let mut ours: BTreeSet<String> = ocs_proto::method_paths().into_iter().collect();
-    ours.insert("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo".to_owned());
+    for version in ["v1", "v1alpha"] {
+        ours.insert(format!("/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo"));
+    }
     assert_eq!(methods, ours, "left: the table of this test, right: the methods there are");
     assert_eq!(methods, METHODS.iter().map(|(path, _)| (*path).to_owned()).collect());
 }

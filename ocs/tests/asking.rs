@@ -27,7 +27,7 @@ use ocs::gy::{GyFront, GyHandler};
 use ocs::setup::Filling;
 use ocs::store::{self, Running};
 use ocs::telemetry::Telemetry;
-use ocs_api::client::AccountsClient;
+use ocs_api::client::{AccountsClient, AuditLogClient, SessionsClient};
 use ocs_proto::charging::v1 as common;
 use ocs_proto::operator::v1 as wire;
 use rating_engine::command::{Requested, ServiceRequest};
@@ -197,6 +197,110 @@ async fn sessions_that_wait_for_money_are_told_when_it_arrives() {
     assert!(said.contains(counted), "{counted} is not in:\n{said}");
     server.ask_to_stop();
     server.stopped();
+}
+
+/// An operator finds sessions by account, client and need, looks at one, has its client ask again and then stop, and releases
+/// one whose client is gone; who did it is in the audit log.
+#[tokio::test(flavor = "multi_thread")]
+async fn operators_steer_sessions_and_hear_what_the_client_says() {
+    let mut server = Server::start(3);
+    let mut element = Element::connect(server.gy, "pgw.example.org").await;
+    let some = [volume(10, None, octets(1 << 20))];
+    for (session, subscriber) in [("pgw;1", 1), ("pgw;2", 2), ("pgw;3", 2)] {
+        let answer = element.call(&opens(session, &some), subscriber).await;
+        assert_eq!(answer.services[0].result, Some(2001), "{answer:?}");
+    }
+    let channel = tonic::transport::Channel::from_shared(format!("http://{}", server.grpc)).unwrap();
+    let channel = channel.connect().await.unwrap();
+    let mut sessions = SessionsClient::new(channel.clone());
+    let list = |request: wire::ListSessionsRequest| {
+        let mut sessions = SessionsClient::new(channel.clone());
+        async move { sessions.list_sessions(request).await.unwrap().into_inner() }
+    };
+    let all = list(wire::ListSessionsRequest { page_size: 2, ..Default::default() }).await;
+    assert_eq!(all.sessions.len(), 2);
+    let rest = list(wire::ListSessionsRequest { page_token: all.next_page_token, ..Default::default() }).await;
+    assert_eq!((rest.sessions.len(), rest.next_page_token.as_str()), (1, ""));
+    let of_two = wire::ListSessionsRequest { account: "accounts/2".into(), ..Default::default() };
+    let mut found = list(of_two).await.sessions;
+    assert_eq!(found.iter().map(|it| it.account.as_str()).collect::<Vec<_>>(), ["accounts/2"; 2]);
+    let elsewhere = wire::ListSessionsRequest { client_host: "other.example.org".into(), ..Default::default() };
+    assert!(list(elsewhere).await.sessions.is_empty());
+    assert!(list(wire::ListSessionsRequest { waiting: true, ..Default::default() }).await.sessions.is_empty());
+
+    let (first, second) = (found.remove(0), found.remove(0));
+    let shown = sessions.get_session(wire::GetSessionRequest { name: first.name.clone() }).await.unwrap().into_inner();
+    let service = shown.session.unwrap().session.unwrap().services.remove(0);
+    assert_eq!(service.grant.unwrap().quantity, 1 << 20);
+
+    let ask = wire::ReauthorizeSessionRequest { name: first.name.clone(), reason: "new tariff".into() };
+    let client = async {
+        let request = element.asked().await;
+        assert_eq!(demand(&request).ask, WHOLE);
+        element.answer(&request, ResultCode::LIMITED_SUCCESS, None).await;
+    };
+    let (answer, ()) = tokio::join!(sessions.reauthorize_session(ask), client);
+    let answer = answer.unwrap().into_inner().answer.unwrap();
+    assert_eq!((answer.kind(), answer.result_code), (wire::ClientAnswerKind::Consented, 2002));
+
+    let ask = wire::TerminateSessionRequest { name: first.name.clone(), reason: "sim swapped".into() };
+    let client = async {
+        let request = element.asked().await;
+        let demand = demand(&request);
+        assert_eq!(demand.ask, Ask::Abort);
+        element.answer(&request, ResultCode::SUCCESS, None).await;
+        String::from_utf8_lossy(demand.session.octets()).into_owned()
+    };
+    let (answer, ended) = tokio::join!(sessions.terminate_session(ask), client);
+    assert_eq!(answer.unwrap().into_inner().answer.unwrap().kind(), wire::ClientAnswerKind::Consented);
+    let report = [volume(10, Some(1000), Requested::Nothing)];
+    let stop = Ccr { session: &ended, kind: Kind::Termination, number: 1, services: &report, ..Ccr::default() };
+    assert!(element.call(&stop, 2).await.is_success());
+    let gone = sessions.get_session(wire::GetSessionRequest { name: first.name.clone() }).await.unwrap_err();
+    assert_eq!(gone.code(), tonic::Code::NotFound, "{gone:?}");
+
+    // The client that does not know the session, and then the client that is gone.
+    let ask = wire::TerminateSessionRequest { name: second.name.clone(), reason: "stuck".into() };
+    let client = async {
+        let request = element.asked().await;
+        element.answer(&request, ResultCode::UNKNOWN_SESSION_ID, None).await;
+    };
+    let (answer, ()) = tokio::join!(sessions.terminate_session(ask.clone()), client);
+    assert_eq!(answer.unwrap().into_inner().answer.unwrap().kind(), wire::ClientAnswerKind::UnknownSession);
+    drop(element);
+    let mut kind = wire::ClientAnswerKind::Unspecified;
+    for _ in 0..100 {
+        let answer = sessions.terminate_session(ask.clone()).await.unwrap().into_inner().answer.unwrap();
+        kind = answer.kind();
+        if kind == wire::ClientAnswerKind::NotConnected {
+            break;
+        }
+    }
+    assert_eq!(kind, wire::ClientAnswerKind::NotConnected);
+    let release = wire::ReleaseSessionRequest { name: second.name.clone(), reason: "its gateway was replaced".into() };
+    sessions.release_session(release.clone()).await.unwrap();
+    assert_eq!(sessions.release_session(release).await.unwrap_err().code(), tonic::Code::NotFound);
+    let mut accounts = AccountsClient::new(channel.clone());
+    let account = Some(wire::get_account_request::Account::AccountId(2));
+    let account = accounts.get_account(wire::GetAccountRequest { account, tenant_id: 0 }).await.unwrap().into_inner();
+    assert_eq!(account.account.unwrap().reserved.unwrap().mantissa, 0, "what was held is free");
+
+    let mut audit = AuditLogClient::new(channel);
+    let request = wire::ListAuditRecordsRequest { target: second.name, page_size: 1000, ..Default::default() };
+    let records = audit.list_audit_records(request).await.unwrap().into_inner().records;
+    assert_eq!(
+        (records[0].method.as_str(), records[0].reason.as_str()),
+        ("Sessions/ReleaseSession", "its gateway was replaced")
+    );
+    assert_eq!(records[0].differences[0].after, "ended");
+    assert!(
+        records
+            .iter()
+            .any(|record| record.method == "Sessions/TerminateSession" && record.differences[0].what == "answer")
+    );
+    server.ask_to_stop();
+    server.stopped();
+    server.audit();
 }
 
 /// The system without its process: charging over a disk in memory, served over TCP.

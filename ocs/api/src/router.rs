@@ -37,14 +37,18 @@ pub async fn router<L: Clone, O: Operations>(
 ) -> Result<(Router<L>, HealthReporter), tonic_reflection::server::Error> {
     let (health, health_server) = tonic_health::server::health_reporter();
     health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-    let reflection = tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(ocs_proto::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()?;
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(ocs_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    // Clients of some languages still know the older name only, Python's among them.
+    let (reflection, reflection_alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
     let clock = (clock == ClockAccess::Served).then(|| ClockService::new(Arc::clone(&operations)).into_server());
     let router = server
         .add_service(health_server)
         .add_service(reflection)
+        .add_service(reflection_alpha)
         .add_service(UsageService::new(Arc::clone(&operations)).into_server())
         .add_service(SubscribersService::new(Arc::clone(&operations)).into_server())
         .add_service(SessionsService::new(Arc::clone(&operations)).into_server())

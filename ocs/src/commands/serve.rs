@@ -114,9 +114,11 @@ fn load(config: &Config, clock: &Clock) -> Result<Loaded, OpenError> {
 fn run(config: &Config, loaded: Loaded, clock: Arc<Clock>) -> Result<ExitCode, OpenError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(because("runtime"))?;
     runtime.block_on(async {
+        // Before there is a port to be seen: whoever finds it open may ask it to end in good order.
+        let stop = super::stop_signal()?;
         install_metrics(config)?;
         let app = App::start(config, loaded, clock)?;
-        app.serve(super::stop_signal()?).await?;
+        app.serve(stop).await?;
         Ok(ExitCode::SUCCESS)
     })
 }

@@ -21,7 +21,8 @@ pub(crate) struct Ocs {
     folder: tempfile::TempDir,
     /// Where it speaks Gy.
     pub(crate) gy: SocketAddr,
-    grpc: SocketAddr,
+    /// Where it speaks gRPC.
+    pub(crate) grpc: SocketAddr,
 }
 
 impl Ocs {

@@ -1,6 +1,6 @@
 #!/bin/sh
 # Installs what the peer tests need and this machine lacks: tshark, freeDiameter, openssl, strace and python3-venv with apt (as
-# root only), python-diameter, jsonschema and PyYAML into target/peers-venv with pip. Says what is missing and goes on: a test that
+# root only), python-diameter, jsonschema, PyYAML and grpcio with reflection into target/peers-venv with pip. Says what is missing and goes on: a test that
 # needs it skips itself. What is there in the end stands in target/peers-installed, a name a line. PEERS_NO_INSTALL=1 only looks.
 root="$(cd "$(dirname "$0")/../../.." && pwd)"
 venv="$root/target/peers-venv"
@@ -21,7 +21,8 @@ if [ -n "$missing" ] && [ -z "$PEERS_NO_INSTALL" ] && have apt-get && [ "$(id -u
 elif [ -n "$missing" ]; then
     echo "setup.sh: not installed:$missing" >&2
 fi
-for package in 'diameter python-diameter>=0.8,<1' 'jsonschema jsonschema>=4,<5' 'yaml PyYAML>=6,<7'; do
+for package in 'diameter python-diameter>=0.8,<1' 'jsonschema jsonschema>=4,<5' 'yaml PyYAML>=6,<7' \
+    'grpc_reflection grpcio-reflection>=1.60,<2' 'grpc_status grpcio-status>=1.60,<2'; do
     module="${package%% *}" package="${package#* }"
     "$venv/bin/python" -c "import $module" 2>/dev/null && continue
     if [ -n "$PEERS_NO_INSTALL" ]; then
@@ -41,6 +42,7 @@ mkdir -p "$root/target"
     "$venv/bin/python" -c 'import diameter' 2>/dev/null && echo python-diameter
     "$venv/bin/python" -c 'import jsonschema' 2>/dev/null && echo jsonschema
     "$venv/bin/python" -c 'import yaml' 2>/dev/null && echo PyYAML
+    "$venv/bin/python" -c 'import grpc_reflection, grpc_status' 2>/dev/null && echo grpcio
     true
 } >"$root/target/peers-installed.$$" && mv "$root/target/peers-installed.$$" "$root/target/peers-installed"
 exit 0
