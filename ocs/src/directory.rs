@@ -3,7 +3,6 @@
 //! The index at the edge (design D3). It only says where to look: the shard checks again under its lock. Lookups take
 //! no other lock, and nothing here waits.
 
-use std::collections::HashMap;
 use std::hash::BuildHasher;
 
 use dashmap::DashMap;
@@ -12,12 +11,13 @@ use parking_lot::RwLock;
 use rating_engine::command::Refusal;
 use rating_engine::ids::{AccountId, Digits, GroupId, Identifier, SessionId, SubscriberId, TenantId};
 use rating_engine::table::{Keyed, Table};
+use smallvec::{SmallVec, smallvec};
 
 /// Parts that the index is locked in.
 const PARTS: usize = 256;
 
 /// An identifier of a tenant. Nearly all are numbers: those lie here, in 16 octets.
-#[derive(Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Name {
     Msisdn(TenantId, Digits),
     Imsi(TenantId, Digits),
@@ -59,6 +59,21 @@ impl Keyed for Pointer {
     }
 }
 
+/// A subscriber and its names: most have two.
+#[derive(Debug)]
+struct Called {
+    id: SubscriberId,
+    names: SmallVec<[Name; 2]>,
+}
+
+impl Keyed for Called {
+    type Key = SubscriberId;
+
+    fn key(&self) -> &SubscriberId {
+        &self.id
+    }
+}
+
 /// Where a session is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Home {
@@ -78,6 +93,8 @@ impl Home {
 #[derive(Debug)]
 pub struct Directory {
     identifiers: Box<[RwLock<Table<Pointer>>]>,
+    /// The same the other way round.
+    called: Box<[RwLock<Table<Called>>]>,
     parts: RandomState,
     sessions: DashMap<SessionId, Home, RandomState>,
     /// Accounts whose charging group has another number than they have.
@@ -88,6 +105,7 @@ impl Default for Directory {
     fn default() -> Self {
         Self {
             identifiers: (0..PARTS).map(|_| RwLock::default()).collect(),
+            called: (0..PARTS).map(|_| RwLock::default()).collect(),
             parts: RandomState::default(),
             sessions: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::default(), PARTS),
             grouped: DashMap::default(),
@@ -101,6 +119,22 @@ impl Directory {
         let hash = usize::try_from(self.parts.hash_one(name) >> 32).unwrap_or(0);
         #[expect(clippy::indexing_slicing, reason = "the index is reduced to the number of parts, which is not 0")]
         &self.identifiers[hash % PARTS]
+    }
+
+    /// The part that has a subscriber.
+    fn called(&self, id: SubscriberId) -> &RwLock<Table<Called>> {
+        let hash = usize::try_from(self.parts.hash_one(id) >> 32).unwrap_or(0);
+        #[expect(clippy::indexing_slicing, reason = "the index is reduced to the number of parts, which is not 0")]
+        &self.called[hash % PARTS]
+    }
+
+    fn lose(&self, id: SubscriberId, name: &Name) {
+        let mut part = self.called(id).write();
+        let Some(called) = part.get_mut(&id) else { return };
+        called.names.retain(|known| known != name);
+        if called.names.is_empty() {
+            part.remove(&id);
+        }
     }
 
     /// Whom these identifiers mean.
@@ -130,14 +164,27 @@ impl Directory {
     /// Points an identifier at a subscriber and returns whom it meant before.
     pub fn point(&self, tenant: TenantId, identifier: Identifier, at: (SubscriberId, GroupId)) -> Option<SubscriberId> {
         let name = Name::of(tenant, &identifier);
-        let before = self.part(&name).write().insert(Pointer { name, at });
-        before.map(|pointer| pointer.at.0)
+        let before = self.part(&name).write().insert(Pointer { name: name.clone(), at });
+        let before = before.map(|pointer| pointer.at.0);
+        if let Some(other) = before.filter(|before| *before != at.0) {
+            self.lose(other, &name);
+        }
+        let mut part = self.called(at.0).write();
+        match part.get_mut(&at.0) {
+            Some(called) if called.names.contains(&name) => {}
+            Some(called) => called.names.push(name),
+            None => drop(part.insert(Called { id: at.0, names: smallvec![name] })),
+        }
+        before
     }
 
     /// Lets an identifier mean nobody.
     pub fn unpoint(&self, tenant: TenantId, identifier: &Identifier) {
         let name = Name::of(tenant, identifier);
-        self.part(&name).write().remove(&name);
+        let before = self.part(&name).write().remove(&name);
+        if let Some(before) = before {
+            self.lose(before.at.0, &name);
+        }
     }
 
     /// Notes an account's charging group.
@@ -162,18 +209,14 @@ impl Directory {
         self.len() == 0
     }
 
-    /// The identifiers of these subscribers, in order. Walks the whole index once, part by part: for people.
-    pub fn identifiers_of(&self, subscribers: &[SubscriberId]) -> HashMap<SubscriberId, Vec<Identifier>, RandomState> {
-        let mut found: HashMap<_, Vec<_>, _> = subscribers.iter().map(|id| (*id, Vec::new())).collect();
-        for part in &self.identifiers {
-            for pointer in part.read().values() {
-                if let Some(theirs) = found.get_mut(&pointer.at.0) {
-                    theirs.push(pointer.name.identifier());
-                }
-            }
-        }
-        found.values_mut().for_each(|theirs| theirs.sort_unstable());
-        found
+    /// The identifiers of a subscriber, in order.
+    pub fn identifiers_of(&self, id: SubscriberId) -> Vec<Identifier> {
+        let part = self.called(id).read();
+        let mut theirs: Vec<Identifier> =
+            part.get(&id).into_iter().flat_map(|called| &called.names).map(Name::identifier).collect();
+        drop(part);
+        theirs.sort_unstable();
+        theirs
     }
 
     /// The charging group of a session that is remembered.
@@ -212,5 +255,34 @@ impl Directory {
     /// Forgets a session of `group`; one that another group opened under the same id stays.
     pub fn forgotten(&self, id: &SessionId, group: GroupId) {
         self.sessions.remove_if(id, |_, home| home.group == group);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_go_with_whoever_has_them() {
+        let directory = Directory::default();
+        let tenant = TenantId::default();
+        let (a, b) = ((SubscriberId::new(1), GroupId::new(1)), (SubscriberId::new(2), GroupId::new(1)));
+        let names: Vec<Identifier> =
+            ["msisdn-491", "imsi-262", "sip-a@b", "msisdn-492"].map(|name| name.parse().unwrap()).into();
+        for name in &names {
+            assert_eq!(directory.point(tenant, name.clone(), a), None);
+            assert_eq!(directory.point(tenant, name.clone(), a), Some(a.0), "again");
+        }
+        let mut sorted = names.clone();
+        sorted.sort_unstable();
+        assert_eq!(directory.identifiers_of(a.0), sorted);
+        assert_eq!(directory.point(tenant, names[0].clone(), b), Some(a.0));
+        assert_eq!(directory.identifiers_of(b.0), names[..1]);
+        assert_eq!(directory.identifiers_of(a.0).len(), 3);
+        for name in &names {
+            directory.unpoint(tenant, name);
+        }
+        assert!(directory.is_empty() && directory.identifiers_of(a.0).is_empty());
+        assert!(directory.called.iter().all(|part| part.read().is_empty()));
     }
 }

@@ -20,7 +20,7 @@ use ocs_proto::cdr::v1::RatedCdr;
 use ocs_proto::operator::v1 as wire;
 use rating_engine::account::Account;
 use rating_engine::command::{Command, Mutation, MutationOutcome, Refusal, Request};
-use rating_engine::ids::{AccountId, CdrPosition, GroupId, Lsn, PartitionId, SessionId, SubscriberId, TenantId};
+use rating_engine::ids::{AccountId, CdrPosition, GroupId, Lsn, PartitionId, SessionId, TenantId};
 use rating_engine::money::Money;
 use rating_engine::session::Session;
 use rating_engine::shard::Shard;
@@ -184,7 +184,7 @@ fn look<T>(
     })
 }
 
-/// Everything about an account that is shown, and the entry it follows from. Walks its shard, then the index once.
+/// Everything about an account that is shown, and the entry it follows from. Walks its shard.
 fn snapshot(charging: &Charging, selection: &Selection) -> Result<(AccountSnapshot, Lsn), OperationError> {
     let (account, sessions, subscribers, lsn) = look(charging, selection, |shard, account| {
         let pays = |session: &Session| {
@@ -195,10 +195,8 @@ fn snapshot(charging: &Charging, selection: &Selection) -> Result<(AccountSnapsh
         let (sessions, subscribers): (Vec<_>, Vec<_>) = (sessions.cloned().collect(), subscribers.cloned().collect());
         (account.clone(), sessions, subscribers, shard.last_lsn())
     })?;
-    let ids: Vec<SubscriberId> = subscribers.iter().map(|subscriber| subscriber.id).collect();
-    let mut identifiers = charging.directory.identifiers_of(&ids);
     let subscribers = subscribers.into_iter().map(|subscriber| {
-        let identifiers = identifiers.remove(&subscriber.id).unwrap_or_default();
+        let identifiers = charging.directory.identifiers_of(subscriber.id);
         SubscriberSnapshot { subscriber, identifiers }
     });
     let tariffs = charging.tariffs.load_full();
