@@ -569,7 +569,7 @@ pub enum AccountChange {
     },
     /// Buy an offer.
     #[command(
-        after_help = "Examples:\n  ocs account buy msisdn-4917000000001 day-pass\n  ocs account buy 17 smart --subscriber 17 --version 2"
+        after_help = "Examples:\n  ocs account buy msisdn-4917000000001 social-pass\n  ocs account buy 17 smart --subscriber 17 --version 2"
     )]
     Buy {
         /// An account number or an identifier.
