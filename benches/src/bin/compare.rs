@@ -188,6 +188,46 @@ impl Bench {
         Served::start(&self.target.join("ocs"), &arguments, ready)
     }
 
+    /// What operators' calls took, as `operators` says it.
+    fn operators(&self, what: &str, subscribers: u64) -> Result<Value, Failure> {
+        let seconds = self.seconds.to_string();
+        let done = Command::new(self.target.join("operators"))
+            .args([what, GRPC, &subscribers.to_string(), &seconds])
+            .stderr(Stdio::inherit())
+            .output()?;
+        if !done.status.success() {
+            return Err(format!("operators {what} ended with {}", done.status).into());
+        }
+        eprintln!("  {}", String::from_utf8_lossy(&done.stdout).trim());
+        Ok(serde_json::from_slice(&done.stdout)?)
+    }
+
+    /// Gy at a rate, alone and while subscribers are loaded in bulk.
+    fn beside_bulk_load(&mut self, closed: &[String], rate: u64) -> Result<(), Failure> {
+        self.head(&format!("Bulk load over gRPC beside Gy at half of the closed-loop figure ({rate} a second)"));
+        let served = self.ocs(true, 200_000, &[])?;
+        let rate = rate.to_string();
+        let mut arguments: Vec<&str> = closed.iter().map(String::as_str).collect();
+        arguments.extend(["--rate", &rate]);
+        let alone = self.traffic(&served, &arguments)?;
+        self.row("ocs, Gy alone", &alone);
+        let (row, loaded) = std::thread::scope(|scope| {
+            let bench = &*self;
+            let load = scope.spawn(|| bench.operators("load", 0).map_err(|error| error.to_string()));
+            let row = bench.traffic(&served, &arguments);
+            (row, load.join())
+        });
+        let loaded = loaded.map_err(|_| "the thread that loads panicked")??;
+        self.row("ocs, Gy beside a bulk load", &row?);
+        let _ = writeln!(
+            self.report,
+            "\nLoaded meanwhile: {} accounts with a subscriber each, {} a second, each row answered when durable.",
+            number(&loaded, "done"),
+            number(&loaded, "rate")
+        );
+        Ok(())
+    }
+
     fn run(&mut self) -> Result<(), Failure> {
         let seconds = self.seconds.to_string();
         let closed = ["--seconds", &seconds, "--subscribers", "200000", "--connections", "4", "--sessions", "128"];
@@ -275,6 +315,8 @@ impl Bench {
         self.row("ocs", &row);
         drop(served);
 
+        self.beside_bulk_load(&with(&[]), one.per_second / 2)?;
+
         eprintln!("memory and restart: a million subscribers");
         let began = Instant::now();
         let served = self.ocs(true, 1_000_000, &[])?;
@@ -285,6 +327,8 @@ impl Bench {
         let clean = began.elapsed();
         std::thread::sleep(Duration::from_secs(2));
         let empty = served.resident_kib()?;
+        let found = self.operators("search", 1_000_000)?;
+        let paid = self.operators("topup", 1_000_000)?;
         let arguments: Vec<String> = [
             "--seconds",
             "20",
@@ -325,12 +369,19 @@ impl Bench {
              | filling an empty folder through the log | {} ms |\n\
              | resident after a restart, nothing served | {} MiB: {} octets a subscriber, everything counted |\n\
              | restart after a clean stop, to serving | {} ms |\n\
-             | restart after kill -9 with {open} open sessions and {tail} MiB of log, to serving | {} ms |",
+             | restart after kill -9 with {open} open sessions and {tail} MiB of log, to serving | {} ms |\n\
+             | a subscriber found by an identifier over gRPC, one after the other | p50 {} µs, p99 {} µs |\n\
+             | top-ups over gRPC, 256 callers on 8 connections, each durable | {} a second, p50 {} µs, p99 {} µs |",
             filled.as_millis(),
             empty / 1024,
             empty * 1024 / 1_000_000,
             clean.as_millis(),
-            killed.as_millis()
+            killed.as_millis(),
+            number(&found, "p50_us"),
+            number(&found, "p99_us"),
+            number(&paid, "rate"),
+            number(&paid, "p50_us"),
+            number(&paid, "p99_us"),
         );
         Ok(())
     }
