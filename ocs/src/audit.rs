@@ -16,6 +16,7 @@ use rating_engine::money::Money;
 use rating_engine::units::Unit;
 use serde::{Deserialize, Serialize};
 
+use crate::audit_log;
 use crate::store::{Loaded, OpenError, because};
 
 /// Findings shown before the rest is only counted.
@@ -60,6 +61,10 @@ pub struct Report {
     pub reserved_micros: i64,
     /// Value of the hash chain after the last CDR.
     pub chain: String,
+    /// Records of the audit log.
+    pub audit_records: u64,
+    /// Value of its hash chain after the last of them.
+    pub audit_chain: String,
     /// What does not add up; empty when everything does.
     pub findings: Vec<String>,
     /// How many findings there are in all.
@@ -116,6 +121,11 @@ pub fn audit(loaded: &Loaded, mut progress: impl FnMut(u64)) -> Result<Report, O
     catch_up(loaded)?;
     let mut report = Report::default();
     let walks = read_cdrs(loaded, &mut report, &mut progress)?;
+    let noted = audit_log::verify(&loaded.store.edge, &*loaded.store.state, None);
+    (report.audit_records, report.audit_chain) = (noted.records, noted.chain.to_string());
+    if let Some((position, finding)) = noted.broken {
+        report.find(format!("audit record {position}: {finding}"));
+    }
     for index in 0..loaded.shards.len() {
         loaded.shards.with_index(index, |shard| {
             for account in shard.accounts() {

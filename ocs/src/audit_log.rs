@@ -4,6 +4,7 @@
 //! change (running totals, positions of CDRs) is left out; the CDRs say it.
 
 use balance_store::records::{AuditRecord, Difference};
+use balance_store::{HashChain, StateStore};
 use rating_engine::account::{Account, AccountState, Bucket, Holding, Subscriber, Subscription};
 use rating_engine::command::Change;
 use rating_engine::ids::{AccountId, SessionId, SubscriberId};
@@ -11,6 +12,54 @@ use rating_engine::money::Money;
 use rating_engine::session::Session;
 use rating_engine::shard::Shard;
 use rating_engine::time::Timestamp;
+
+use crate::edge::Edge;
+
+/// What the chain of the audit log says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verdict {
+    /// How many records there are.
+    pub records: u64,
+    /// The chain after the last one that is as it was written.
+    pub chain: HashChain,
+    /// The first record that is not, and what is wrong.
+    pub broken: Option<(u64, String)>,
+}
+
+/// Computes the chain again, from the first record on; `known` is a position whose value is known from elsewhere.
+pub fn verify(edge: &Edge, state: &dyn StateStore, known: Option<(u64, [u8; 32])>) -> Verdict {
+    let (last, head) = edge.audited();
+    let (mut chain, mut broken) = (HashChain::START, None);
+    for position in 1..=last {
+        let finding = match edge.audit_record(state, position) {
+            Ok(Some(noted)) => {
+                let next = chain.after(&noted.octets);
+                let is_known = known.is_none_or(|(at, hash)| at != position || *next.octets() == hash);
+                if noted.chain != next {
+                    Some("it is not what was written, or not behind what stands before it".to_owned())
+                } else if !is_known {
+                    Some("the chain is another one than was known".to_owned())
+                } else {
+                    chain = next;
+                    None
+                }
+            }
+            Ok(None) => Some("it is gone".to_owned()),
+            Err(error) => Some(error.to_string()),
+        };
+        if let Some(finding) = finding {
+            broken = Some((position, finding));
+            break;
+        }
+    }
+    if broken.is_none() && chain != head {
+        broken = Some((last, "the chain does not end where it did when the last record was written".to_owned()));
+    }
+    if let Some((at, _)) = known.filter(|(at, _)| broken.is_none() && *at > last) {
+        broken = Some((at, format!("the log ends at {last}: records are gone")));
+    }
+    Verdict { records: last, chain, broken }
+}
 
 /// Who asks for a change, and of what.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -176,6 +176,7 @@ fn print(report: &audit::Report, options: &cli::Audit) {
     println!("rated again      {}", money(&report.rerated_micros));
     println!("adjusted         {}", money(&report.adjusted_micros));
     println!("hash chain       {}", report.chain);
+    println!("audit log        {} records, head {}:{}", report.audit_records, report.audit_records, report.audit_chain);
     for path in &options.agrees_with {
         println!("compared with    {}", path.display());
     }

@@ -1,12 +1,12 @@
 //! The audit log, read and computed again.
 
-use balance_store::HashChain;
 use balance_store::records;
 use ocs_api::{AuditVerdict, OperationError, Operations};
 use ocs_proto::charging::convert::time;
 use ocs_proto::operator::v1 as wire;
 
 use super::{Desk, Files};
+use crate::audit_log::{Verdict, verify};
 use crate::edge::{Edge, Noted};
 
 impl Desk {
@@ -32,47 +32,15 @@ impl Desk {
     /// Computes the chain again.
     pub(super) async fn compute_chain(&self, known: Option<(u64, [u8; 32])>) -> Result<AuditVerdict, OperationError> {
         let (charging, files) = (self.charging.clone(), self.files.clone());
-        let computed = tokio::task::spawn_blocking(move || verify(&charging.edge, &files, known)).await;
-        computed.map_err(|_| OperationError::Stopping)?
+        let computed = tokio::task::spawn_blocking(move || verify(&charging.edge, &*files.state, known)).await;
+        let Verdict { records, chain, broken } = computed.map_err(|_| OperationError::Stopping)?;
+        Ok(AuditVerdict { records, chain: *chain.octets(), broken })
     }
 }
 
 fn noted(edge: &Edge, files: &Files, position: u64) -> Result<Noted, OperationError> {
     let found = edge.audit_record(&*files.state, position).map_err(|error| OperationError::Store(error.to_string()))?;
     found.ok_or_else(|| OperationError::Store(format!("audit record {position} is gone; verify the log")))
-}
-
-fn verify(edge: &Edge, files: &Files, known: Option<(u64, [u8; 32])>) -> Result<AuditVerdict, OperationError> {
-    let (last, head) = edge.audited();
-    let (mut chain, mut broken) = (HashChain::START, None);
-    for position in 1..=last {
-        let finding = match edge.audit_record(&*files.state, position) {
-            Ok(Some(noted)) => {
-                chain = chain.after(&noted.octets);
-                let is_known = known.is_none_or(|(at, hash)| at != position || *chain.octets() == hash);
-                if noted.chain != chain {
-                    Some("it is not what was written, or not behind what stands before it".to_owned())
-                } else if !is_known {
-                    Some("the chain is another one than was known".to_owned())
-                } else {
-                    None
-                }
-            }
-            Ok(None) => Some("it is gone".to_owned()),
-            Err(error) => Some(error.to_string()),
-        };
-        if let Some(finding) = finding {
-            broken = Some((position, finding));
-            break;
-        }
-    }
-    if broken.is_none() && chain != head {
-        broken = Some((last, "the chain does not end where it did when the last record was written".to_owned()));
-    }
-    if let Some((at, _)) = known.filter(|(at, _)| broken.is_none() && *at > last) {
-        broken = Some((at, format!("the log ends at {last}: records are gone")));
-    }
-    Ok(AuditVerdict { records: last, chain: *chain.octets(), broken })
 }
 
 fn shown(noted: &Noted) -> Result<wire::AuditRecord, OperationError> {
