@@ -36,6 +36,7 @@ use crate::clock::Clock;
 use crate::directory::{Directory, Home};
 use crate::edge::{Beside, Edge, Ready};
 use crate::telemetry::Telemetry;
+use crate::watching::Watching;
 
 /// Steps of expiry, and sessions looked at, under one hold of a shard's lock.
 const STEPS_AT_ONCE: usize = 64;
@@ -65,6 +66,8 @@ pub struct Charging {
     pub clock: Arc<Clock>,
     /// Metrics.
     pub telemetry: Arc<Telemetry>,
+    /// Who watches open sessions.
+    pub watching: Watching,
     /// Entries waiting for the disk beyond this many octets make new sessions wait elsewhere.
     batch_octets_max: u64,
     /// The restart marker of each client host that was seen last, or before that the lowest of its open sessions.
@@ -144,6 +147,7 @@ impl Charging {
             edge,
             clock,
             telemetry,
+            watching: Watching::default(),
             batch_octets_max,
             clients,
             forgotten_early: AtomicU64::new(0),
@@ -419,6 +423,7 @@ impl Charging {
             None => self.journal.append(|entry| fill(entry, None)).lsn,
         };
         shard.logged(&writes, lsn);
+        self.watching.tell(shard, &writes, opened.as_ref(), lsn);
         if let Some(id) = opened {
             let open = shard.session(&id).is_some_and(Session::is_open);
             self.directory.opened(id, group.unwrap_or_default(), open);

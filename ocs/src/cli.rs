@@ -743,6 +743,25 @@ pub enum SessionCommand {
         #[arg(long, short, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
+    /// Follow what happens to sessions from now on.
+    #[command(after_help = "Example:\n  ocs session watch --account msisdn-4917000000001 -o json")]
+    Watch {
+        /// Only those that this account pays for: a number or an identifier.
+        #[arg(long)]
+        account: Option<String>,
+        /// Only those of this network element.
+        #[arg(long, default_value = "")]
+        client: String,
+        /// End after so many.
+        #[arg(long)]
+        max: Option<usize>,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
     /// Show one, with each rating group's grant and what is held for it.
     Show {
         /// Its name: sessions/...

@@ -37,3 +37,4 @@ pub mod store;
 pub mod tail;
 pub mod telemetry;
 pub mod traffic;
+pub mod watching;

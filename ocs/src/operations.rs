@@ -11,10 +11,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use balance_store::{CdrStore, StateStore};
+use futures_util::stream::BoxStream;
 use ocs_api::{
     AccountChange, AccountSelector, AccountSnapshot, Ask, AuditVerdict, Caller, Changed, ClientAnswer, ClockReading,
-    ClockRefusal, Loaded, NewAccount, OperationError, Operations, Put, Recorded, Row, Selection, SessionFilter,
-    SessionSnapshot, SubscriberPut, SubscriberSelector, SubscriberSnapshot, TopUp, ToppedUp, TransferAsked, name,
+    ClockRefusal, Loaded, NewAccount, OperationError, Operations, Put, Recorded, Row, Selection, SessionChange,
+    SessionFilter, SessionSnapshot, SubscriberPut, SubscriberSelector, SubscriberSnapshot, TopUp, ToppedUp,
+    TransferAsked, name,
 };
 use ocs_proto::cdr::v1::RatedCdr;
 use ocs_proto::operator::v1 as wire;
@@ -274,6 +276,10 @@ impl Operations for Desk {
         max: usize,
     ) -> Result<Vec<SessionSnapshot>, OperationError> {
         self.list_sessions(filter, after, max).await
+    }
+
+    async fn watch_sessions(&self, filter: SessionFilter) -> Result<BoxStream<'static, SessionChange>, OperationError> {
+        self.watch(&filter)
     }
 
     async fn session(&self, id: SessionId) -> Result<SessionSnapshot, OperationError> {

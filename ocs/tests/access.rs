@@ -52,6 +52,7 @@ const ALLOWED: &str = "
     /ocs.operator.v1.Sessions/ReauthorizeSession                    no     yes     no            no              yes      no      no      yes
     /ocs.operator.v1.Sessions/ReleaseSession                        no     yes     no            no              yes      no      no      yes
     /ocs.operator.v1.Sessions/TerminateSession                      no     yes     no            no              yes      no      no      yes
+    /ocs.operator.v1.Sessions/WatchSessions                         yes    yes     no            no              yes      yes     yes     yes
     /ocs.operator.v1.Subscribers/GetSubscriber                      yes    yes     no            no              yes      yes     yes     yes
     /ocs.operator.v1.Subscribers/LoadRows                           no     no      no            no              yes      no      no      yes
     /ocs.operator.v1.Subscribers/PutSubscriber                      no     no      no            no              yes      no      no      yes

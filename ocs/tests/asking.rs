@@ -205,14 +205,16 @@ async fn sessions_that_wait_for_money_are_told_when_it_arrives() {
 async fn operators_steer_sessions_and_hear_what_the_client_says() {
     let mut server = Server::start(3);
     let mut element = Element::connect(server.gy, "pgw.example.org").await;
+    let channel = tonic::transport::Channel::from_shared(format!("http://{}", server.grpc)).unwrap();
+    let channel = channel.connect().await.unwrap();
+    let mut sessions = SessionsClient::new(channel.clone());
+    let watched = wire::WatchSessionsRequest { account: "accounts/2".into(), ..Default::default() };
+    let mut watched = sessions.watch_sessions(watched).await.unwrap().into_inner();
     let some = [volume(10, None, octets(1 << 20))];
     for (session, subscriber) in [("pgw;1", 1), ("pgw;2", 2), ("pgw;3", 2)] {
         let answer = element.call(&opens(session, &some), subscriber).await;
         assert_eq!(answer.services[0].result, Some(2001), "{answer:?}");
     }
-    let channel = tonic::transport::Channel::from_shared(format!("http://{}", server.grpc)).unwrap();
-    let channel = channel.connect().await.unwrap();
-    let mut sessions = SessionsClient::new(channel.clone());
     let list = |request: wire::ListSessionsRequest| {
         let mut sessions = SessionsClient::new(channel.clone());
         async move { sessions.list_sessions(request).await.unwrap().into_inner() }
@@ -280,6 +282,17 @@ async fn operators_steer_sessions_and_hear_what_the_client_says() {
     let release = wire::ReleaseSessionRequest { name: second.name.clone(), reason: "its gateway was replaced".into() };
     sessions.release_session(release.clone()).await.unwrap();
     assert_eq!(sessions.release_session(release).await.unwrap_err().code(), tonic::Code::NotFound);
+    let mut told = Vec::new();
+    for _ in 0..4 {
+        let change = tokio::time::timeout(PATIENCE, watched.message()).await.unwrap().unwrap().unwrap();
+        told.push((change.event(), change.session.unwrap().name));
+    }
+    use wire::SessionEvent::{Ended, Opened};
+    let mut opened = [told[0].1.clone(), told[1].1.clone()];
+    opened.sort();
+    assert_eq!((told[0].0, told[1].0), (Opened, Opened));
+    assert_eq!(opened, [first.name.clone(), second.name.clone()], "the other account's is not told");
+    assert_eq!(told[2..], [(Ended, first.name.clone()), (Ended, second.name.clone())]);
     let mut accounts = AccountsClient::new(channel.clone());
     let account = Some(wire::get_account_request::Account::AccountId(2));
     let account = accounts.get_account(wire::GetAccountRequest { account, tenant_id: 0 }).await.unwrap().into_inner();

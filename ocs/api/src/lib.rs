@@ -31,8 +31,8 @@ pub use clock::ClockService;
 pub use name::SubscriberSelector;
 pub use operations::{
     AccountSelector, AccountSnapshot, Ask, AuditVerdict, Changed, ClientAnswer, ClockReading, ClockRefusal, Loaded,
-    OperationError, Operations, Put, Recorded, Row, Selection, SessionFilter, SessionSnapshot, SubscriberSnapshot,
-    ToppedUp,
+    OperationError, Operations, Put, Recorded, Row, Selection, SessionChange, SessionFilter, SessionSnapshot,
+    SubscriberSnapshot, ToppedUp,
 };
 pub use refusal::DOMAIN;
 pub use request::{

@@ -3,6 +3,7 @@
 use std::future::Future;
 use std::sync::Arc;
 
+use futures_util::stream::BoxStream;
 use ocs_proto::cdr::v1::RatedCdr;
 use ocs_proto::operator::v1 as wire;
 use rating_engine::account::{Account, Subscriber};
@@ -81,6 +82,12 @@ pub trait Operations: Send + Sync + 'static {
         after: Option<SessionId>,
         max: usize,
     ) -> impl Future<Output = Result<Vec<SessionSnapshot>, OperationError>> + Send;
+
+    /// What happens to sessions from now on.
+    fn watch_sessions(
+        &self,
+        filter: SessionFilter,
+    ) -> impl Future<Output = Result<BoxStream<'static, SessionChange>, OperationError>> + Send;
 
     /// One open session.
     fn session(&self, id: SessionId) -> impl Future<Output = Result<SessionSnapshot, OperationError>> + Send;
@@ -267,6 +274,19 @@ pub struct SessionSnapshot {
     pub currency: Currency,
     /// Every tariff version that it may have been charged by.
     pub tariffs: Arc<Tariffs>,
+}
+
+/// What happened to a session.
+#[derive(Clone, Debug)]
+pub enum SessionChange {
+    /// It was opened.
+    Opened(SessionSnapshot),
+    /// It reported, got a grant, or was denied one.
+    Changed(SessionSnapshot),
+    /// It is over.
+    Ended(SessionSnapshot),
+    /// So many changes were missed.
+    Missed(u64),
 }
 
 /// What a client is asked.

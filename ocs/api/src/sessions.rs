@@ -1,7 +1,9 @@
 //! The `Sessions` service: what is open, and having clients ask again or stop.
 
+use std::pin::Pin;
 use std::sync::Arc;
 
+use futures_util::{Stream, StreamExt};
 use ocs_proto::operator::v1 as wire;
 use ocs_proto::operator::v1::sessions_server::{Sessions, SessionsServer};
 use rating_engine::ids::SessionId;
@@ -9,7 +11,7 @@ use tonic::{Request, Response, Status};
 
 use crate::caller::Caller;
 use crate::name::{self, parse_account, parse_session};
-use crate::operations::{Ask, ClientAnswer, Operations, SessionFilter, SessionSnapshot};
+use crate::operations::{Ask, ClientAnswer, Operations, SessionChange, SessionFilter, SessionSnapshot};
 use crate::refusal::refused;
 use crate::request::{IDENTIFIER_OCTETS_MAX, REASON_OCTETS_MAX, Rejection, text};
 use crate::{accounts, page};
@@ -38,8 +40,12 @@ impl<O: Operations> SessionsService<O> {
     }
 }
 
+type Changes = Pin<Box<dyn Stream<Item = Result<wire::WatchSessionsResponse, Status>> + Send>>;
+
 #[tonic::async_trait]
 impl<O: Operations> Sessions for SessionsService<O> {
+    type WatchSessionsStream = Changes;
+
     async fn list_sessions(
         &self,
         request: Request<wire::ListSessionsRequest>,
@@ -63,6 +69,16 @@ impl<O: Operations> Sessions for SessionsService<O> {
         let last = found.last().filter(|_| found.len() >= max);
         let next_page_token = last.map(|last| name::session(&last.session.id)).unwrap_or_default();
         Ok(Response::new(wire::ListSessionsResponse { sessions: found.iter().map(shown).collect(), next_page_token }))
+    }
+
+    async fn watch_sessions(&self, request: Request<wire::WatchSessionsRequest>) -> Result<Response<Changes>, Status> {
+        let wire::WatchSessionsRequest { account, client_host } = request.into_inner();
+        let selection = if account.is_empty() { None } else { Some(parse_account("account", &account)?) };
+        text("client_host", &client_host, IDENTIFIER_OCTETS_MAX)?;
+        let client_host = (!client_host.is_empty()).then(|| client_host.into());
+        let filter = SessionFilter { account: selection, client_host, waiting: false };
+        let changes = self.operations.watch_sessions(filter).await.map_err(|error| refused(&error, &account))?;
+        Ok(Response::new(Box::pin(changes.map(|change| Ok(happened(&change))))))
     }
 
     async fn get_session(
@@ -108,6 +124,16 @@ impl<O: Operations> Sessions for SessionsService<O> {
         done.map_err(|error| refused(&error, &name))?;
         Ok(Response::new(wire::ReleaseSessionResponse {}))
     }
+}
+
+fn happened(change: &SessionChange) -> wire::WatchSessionsResponse {
+    let (event, session, missed) = match change {
+        SessionChange::Opened(session) => (wire::SessionEvent::Opened, Some(session), 0),
+        SessionChange::Changed(session) => (wire::SessionEvent::Changed, Some(session), 0),
+        SessionChange::Ended(session) => (wire::SessionEvent::Ended, Some(session), 0),
+        SessionChange::Missed(missed) => (wire::SessionEvent::Missed, None, *missed),
+    };
+    wire::WatchSessionsResponse { event: event.into(), session: session.map(shown), missed }
 }
 
 fn said_why(reason: &str) -> Result<(), Rejection> {

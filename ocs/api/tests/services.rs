@@ -5,12 +5,13 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::Mutex;
 
+use futures_util::stream::BoxStream;
 use ocs_api::client::{AccountsClient, ClockClient, UsageClient};
 use ocs_api::{
     AccountChange, AccountSelector, AccountSnapshot, Ask, AuditVerdict, Caller, Changed, ClientAnswer, ClockAccess,
     ClockReading, ClockRefusal, Loaded, NewAccount, OperationError, Operations, Put, Recorded, Row, Selection,
-    SessionFilter, SessionSnapshot, SubscriberPut, SubscriberSelector, SubscriberSnapshot, TopUp, ToppedUp,
-    TransferAsked,
+    SessionChange, SessionFilter, SessionSnapshot, SubscriberPut, SubscriberSelector, SubscriberSnapshot, TopUp,
+    ToppedUp, TransferAsked,
 };
 use ocs_proto::cdr::v1::RatedCdr;
 use ocs_proto::charging::v1 as common;
@@ -139,6 +140,10 @@ impl Operations for InMemory {
         _: Option<SessionId>,
         _: usize,
     ) -> Result<Vec<SessionSnapshot>, OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn watch_sessions(&self, _: SessionFilter) -> Result<BoxStream<'static, SessionChange>, OperationError> {
         Err(OperationError::Stopping)
     }
 

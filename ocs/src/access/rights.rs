@@ -86,6 +86,7 @@ pub const METHODS: &[(&str, Right)] = &[
     ("/ocs.operator.v1.Sessions/ReauthorizeSession", Right::ControlSessions),
     ("/ocs.operator.v1.Sessions/ReleaseSession", Right::ControlSessions),
     ("/ocs.operator.v1.Sessions/TerminateSession", Right::ControlSessions),
+    ("/ocs.operator.v1.Sessions/WatchSessions", Right::ReadAccounts),
     ("/ocs.operator.v1.Subscribers/GetSubscriber", Right::ReadAccounts),
     ("/ocs.operator.v1.Subscribers/LoadRows", Right::ChangeSubscribers),
     ("/ocs.operator.v1.Subscribers/PutSubscriber", Right::ChangeSubscribers),

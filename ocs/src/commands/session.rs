@@ -1,5 +1,6 @@
 //! `ocs session`: what is open, and having clients ask again or stop.
 
+use std::io::Write;
 use std::process::ExitCode;
 
 use ocs_api::client::{AccountsClient, SessionsClient};
@@ -39,6 +40,25 @@ pub(super) fn run(command: SessionCommand) -> Result<ExitCode, OpenError> {
                     }
                 }
                 list(&found, output);
+                Ok(ExitCode::SUCCESS)
+            }
+            SessionCommand::Watch { account, client: client_host, max, server, output } => {
+                let connection = connect(&server).await?;
+                let account = match account {
+                    None => String::new(),
+                    Some(who) => fetch(&mut AccountsClient::new(connection.clone()), &who).await?.name,
+                };
+                let request = wire::WatchSessionsRequest { account, client_host };
+                let mut client = SessionsClient::new(connection);
+                let mut changes = client.watch_sessions(request).await.map_err(said)?.into_inner();
+                let mut told = 0;
+                while max.is_none_or(|max| told < max) {
+                    let Some(change) = changes.message().await.map_err(said)? else { break };
+                    if watched(&change, output, told == 0).is_err() {
+                        break;
+                    }
+                    told += 1;
+                }
                 Ok(ExitCode::SUCCESS)
             }
             SessionCommand::Show { name, server, output } => {
@@ -94,6 +114,27 @@ fn told(answer: Option<wire::ClientAnswer>, output: Output) -> ExitCode {
         }
     }
     if answer.kind() == wire::ClientAnswerKind::Consented { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn watched(change: &wire::WatchSessionsResponse, output: Output, first: bool) -> std::io::Result<()> {
+    let event = change.event().as_str_name().trim_start_matches("SESSION_EVENT_").to_lowercase();
+    if output != Output::Table {
+        let session = change.session.as_ref().map(as_json);
+        return print::one(output, &json!({"event": event, "missed": change.missed, "session": session}), first);
+    }
+    let mut out = std::io::stdout().lock();
+    match &change.session {
+        None => writeln!(out, "missed {} changes; list the sessions to see how they are", change.missed),
+        Some(session) => {
+            let open = session.session.clone().unwrap_or_default();
+            let charged = money(open.charged.as_ref());
+            writeln!(
+                out,
+                "{event:<8} {:<48} {:<18} {:<24} charged {charged}",
+                session.name, session.account, open.client_host
+            )
+        }
+    }
 }
 
 fn list(found: &[wire::Session], output: Output) {

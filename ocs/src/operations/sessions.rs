@@ -5,19 +5,24 @@ use std::sync::Arc;
 
 use balance_store::records::Difference;
 use diameter::gy::ask::{Meaning, Scope};
-use ocs_api::{Ask, Caller, ClientAnswer, OperationError, Operations, SessionFilter, SessionSnapshot, name};
+use futures_util::stream::BoxStream;
+use ocs_api::{
+    Ask, Caller, ClientAnswer, OperationError, Operations, SessionChange, SessionFilter, SessionSnapshot, name,
+};
 use rating_engine::cdr::Cause;
 use rating_engine::command::Change;
 use rating_engine::ids::{AccountId, GroupId, Lsn, SessionId};
 use rating_engine::session::Session;
 use rating_engine::shard::Shard;
 use rating_engine::tariffs::Tariffs;
+use tokio::sync::broadcast::error::RecvError;
 
 use super::{Desk, look};
 use crate::asking::{Asked, OpenSession};
 use crate::audit_log::By;
 use crate::charging::{Charging, Noting};
 use crate::edge::Beside;
+use crate::watching::Happened;
 
 impl Desk {
     /// Open sessions by id, behind `after`. Walks what is open, a shard at a time.
@@ -48,6 +53,48 @@ impl Desk {
         });
         let (found, lsn) = found.ok_or(OperationError::UnknownSession)?;
         Ok((group, found, lsn))
+    }
+
+    /// What happens from now on, as it becomes durable.
+    pub(super) fn watch(&self, filter: &SessionFilter) -> Result<BoxStream<'static, SessionChange>, OperationError> {
+        let of = match &filter.account {
+            None => None,
+            Some(selection) => Some(look(&self.charging, selection, |_, account| account.id)?),
+        };
+        let host = filter.client_host.clone();
+        let wanted = move |session: &Session| {
+            of.is_none_or(|account| pays(session, account))
+                && host.as_ref().is_none_or(|host| session.context.client_host.eq_ignore_ascii_case(host))
+        };
+        let state = (self.charging.watching.watch(), self.mark.clone(), self.charging.clone(), wanted);
+        let changes = futures_util::stream::unfold(state, |(mut seen, mut mark, charging, wanted)| async move {
+            loop {
+                match seen.recv().await {
+                    Ok(change) if wanted(&change.session) => {
+                        // A process that ends tells nobody of what may not be durable.
+                        mark.wait_for(|mark| *mark >= change.lsn.get()).await.ok()?;
+                        let snapshot = SessionSnapshot {
+                            session: change.session.clone(),
+                            tenant: change.tenant,
+                            currency: change.currency,
+                            tariffs: charging.tariffs.load_full(),
+                        };
+                        let change = match change.happened {
+                            Happened::Opened => SessionChange::Opened(snapshot),
+                            Happened::Changed => SessionChange::Changed(snapshot),
+                            Happened::Ended => SessionChange::Ended(snapshot),
+                        };
+                        return Some((change, (seen, mark, charging, wanted)));
+                    }
+                    Ok(_) => {}
+                    Err(RecvError::Lagged(missed)) => {
+                        return Some((SessionChange::Missed(missed), (seen, mark, charging, wanted)));
+                    }
+                    Err(RecvError::Closed) => return None,
+                }
+            }
+        });
+        Ok(Box::pin(changes))
     }
 
     /// Asks a session's client; that it was asked, and what it said, are in the audit log.
@@ -101,6 +148,11 @@ impl Desk {
     }
 }
 
+/// Whether an account pays for a session.
+fn pays(session: &Session, account: AccountId) -> bool {
+    session.account == account || session.sponsor.as_ref().is_some_and(|sponsor| sponsor.account == account)
+}
+
 fn session_by(caller: &Caller, method: &'static str, id: &SessionId, reason: &str) -> By {
     let target = name::session(id).into();
     By { caller: (*caller.name).into(), method, target, key: Box::default(), reason: reason.into() }
@@ -125,12 +177,9 @@ fn list(
 ) -> (Vec<SessionSnapshot>, Lsn) {
     let tariffs = charging.tariffs.load_full();
     let wanted = |session: &Session| {
-        let pays = |id: AccountId| {
-            session.account == id || session.sponsor.as_ref().is_some_and(|sponsor| sponsor.account == id)
-        };
         session.is_open()
             && after.is_none_or(|after| session.id.octets() > after.octets())
-            && of.is_none_or(|(account, _)| pays(account))
+            && of.is_none_or(|(account, _)| pays(session, account))
             && filter.client_host.as_ref().is_none_or(|host| session.context.client_host.eq_ignore_ascii_case(host))
             && (!filter.waiting || session.services.iter().any(|service| service.waiting))
     };
