@@ -123,6 +123,7 @@ impl Subject {
             | Change::SetState { account, .. }
             | Change::SetCredit { account, .. } => Self::Account(*account),
             Change::Correct(correction) => Self::Account(correction.original.account),
+            Change::GiveBack(back) => Self::Account(back.account),
         }
     }
 

@@ -949,6 +949,14 @@ impl Account {
         Some(movements)
     }
 
+    /// What it has got back of charges so far, by what it holds: it only ever grows.
+    pub fn given_back(&self) -> Vec<(Holding, i64)> {
+        let totals = self.totals.iter().filter(|total| total.flow == Flow::Refund && total.amount != 0);
+        let mut back: Vec<_> = totals.map(|total| (total.holding, total.amount)).collect();
+        back.sort_unstable();
+        back
+    }
+
     /// Where money is kept longest: the money bucket that ends last, else the credit line.
     fn keeper(&self) -> Option<Payer> {
         let money = self.buckets.iter().filter(|bucket| bucket.holding == Holding::Money);

@@ -12,6 +12,7 @@ use crate::cdr::RatedCdr;
 use crate::context::Context;
 use crate::ids::{AccountId, BucketId, CdrPosition, GroupId, IdempotencyKey, OfferName, SessionId, SubscriberId};
 use crate::money::{Currency, Money};
+use crate::refund::GiveBack;
 use crate::rerate::Correction;
 use crate::tariff::ServiceKey;
 use crate::time::Timestamp;
@@ -389,6 +390,8 @@ pub enum Change {
     },
     /// Correct what a CDR charged (R32); the account is the one that paid.
     Correct(Box<Correction>),
+    /// Give back what a CDR charged, or part of it (R29); the account is the one that paid.
+    GiveBack(Box<GiveBack>),
     /// Allow or stop charging an account; a closed one stays closed.
     SetState {
         /// The account.
@@ -433,6 +436,7 @@ impl Change {
             | Self::SetState { account, .. }
             | Self::SetCredit { account, .. } => Some(*account),
             Self::Correct(correction) => Some(correction.original.account),
+            Self::GiveBack(back) => Some(back.account),
             Self::OpenAccount(_) | Self::PutSubscriber(_) | Self::Release { .. } => None,
         }
     }

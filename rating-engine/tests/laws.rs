@@ -482,6 +482,19 @@ fn nothing_is_left(world: &mut World) -> Result<(), TestCaseError> {
 }
 
 /// All measures alike, so that whatever the price counts is there.
+/// No account has got back more of anything than it was charged.
+fn never_more_than_charged(world: &World) -> Result<(), TestCaseError> {
+    let mut left = std::collections::BTreeMap::new();
+    for cdr in &world.cdrs {
+        for movement in &cdr.movements {
+            let sum = left.entry((cdr.account, movement.holding)).or_insert(0i128);
+            *sum -= i128::from(movement.delta);
+        }
+    }
+    prop_assert!(left.values().all(|left| *left >= 0), "{left:?}");
+    Ok(())
+}
+
 fn units_of(quantity: u64) -> Units {
     let some = Some(quantity);
     Units { seconds: some, uplink_octets: some, downlink_octets: some, events: some, ..Units::default() }
@@ -653,6 +666,104 @@ proptest! {
                 prop_assert_eq!((after.credit, after.debt), (before.credit, before.debt));
             }
         }
+        world.audit().map_err(TestCaseError::fail)?;
+    }
+
+    /// R29: persons and the network together give back what was charged, in whichever portions and order, and never more; when
+    /// all is given back, everything is as it was before.
+    #[test]
+    fn persons_and_the_network_give_back_what_was_charged_and_no_more(
+        rounding in roundings(),
+        prices in (prices(1, 200_000), prices(2, 200_000)),
+        (mut buckets, credit) in accounts(3_000_000),
+        quantities in (1u64..300, 1u64..300),
+        shared in option::of((accounts(3_000_000), any::<bool>())),
+        archives in any::<bool>(),
+        backs in vec((0u8..4, 0usize..6, 1i64..2_000_000, 1u64..40), 1..10),
+        forgotten in option::of(0usize..10),
+    ) {
+        let plain = |price: Price| Price { buys: None, ..price };
+        let prices = vec![plain(prices.0), plain(prices.1)];
+        let mut world =
+            if archives { World::archiving(rounding, prices) } else { World::new(rounding, prices) };
+        // What has ended takes nothing back.
+        let endless = |buckets: &mut Vec<Bucket>| buckets.iter_mut().for_each(|bucket| bucket.valid_to = Timestamp::NEVER);
+        endless(&mut buckets);
+        world.open(1, buckets, credit);
+        let ((mut others, other_credit), allowance) = shared.clone().unwrap_or_default();
+        endless(&mut others);
+        world.open(2, others, other_credit);
+        shared.iter().for_each(|_| world.sponsor(1, sponsor(allowance)));
+        let before = [1, 2].map(|number| world.account(number).clone());
+        let wanted = |(group, quantity)| ServiceRequest {
+            requested: Requested::Units(units_of(quantity)),
+            ..ServiceRequest { key: rating_group(group), ..ServiceRequest::default() }
+        };
+        let services = [(1, quantities.0), (2, quantities.1)].map(wanted).to_vec();
+        let charged = world.apply(command(0, 1, "e", 0, Action::Debit(services)));
+        let count = world.cdrs.len();
+        if matches!(*charged.outcome, Outcome::Refused(_)) {
+            return Ok(());
+        }
+        let mut now = 1;
+        for (step, (how, which, amount, quantity)) in backs.into_iter().enumerate() {
+            if forgotten == Some(step) {
+                now += 100_000;
+                world.expire(at(now));
+                prop_assert!(world.shard.session(&SessionId::new(b"e")).is_none());
+            }
+            now += 1;
+            let (number, key) = (which % count.max(1) + 1, format!("b{step}"));
+            let amount = Money::from_micros(amount);
+            let ask = |units| ServiceRequest {
+                requested: Requested::Units(units),
+                ..ServiceRequest { key: rating_group(u32::try_from(which % 2).expect("few") + 1), ..ServiceRequest::default() }
+            };
+            let request_number = u32::try_from(step).expect("few");
+            let original = SessionId::new(b"e");
+            match how {
+                0 if count > 0 => drop(world.give_back(number, Some(amount), request(&key, 0), at(now))),
+                1 if count > 0 => drop(world.give_back(number, None, request(&key, 0), at(now))),
+                2 => {
+                    let services = vec![ask(units_of(quantity))];
+                    drop(world.apply(command(now, 1, "r", request_number, Action::Refund { original, services })));
+                }
+                _ => {
+                    let money = MoneyUnits { amount, currency: Some(Currency::EUR.numeric()) };
+                    let services = vec![ask(Units { money: Some(money), ..Units::default() })];
+                    drop(world.apply(command(now, 1, "r", request_number, Action::Refund { original, services })));
+                }
+            }
+            never_more_than_charged(&world)?;
+        }
+        world.audit().map_err(TestCaseError::fail)?;
+        // A person gives back whatever is left of each.
+        for number in 1..=count {
+            now += 1;
+            drop(world.give_back(number, None, request(&format!("all{number}"), 0), at(now)));
+        }
+        never_more_than_charged(&world)?;
+        for before in &before {
+            let after = world.account(before.id.get());
+            let balances = |account: &rating_engine::account::Account| {
+                account.buckets.iter().map(|bucket| bucket.balance).collect::<Vec<_>>()
+            };
+            prop_assert_eq!(balances(after), balances(before));
+            prop_assert_eq!((after.credit, after.debt), (before.credit, before.debt));
+        }
+        let (image, cdrs) = (world.image(), world.cdrs.len());
+        let original = SessionId::new(b"e");
+        let refund = world.apply(command(now + 1, 1, "r", 99, Action::Refund { original, services: Vec::new() }));
+        // It may say that nothing goes back.
+        prop_assert!(refund.cdrs.iter().all(|cdr| cdr.movements.is_empty()), "{:?}", refund.outcome);
+        for number in 1..=count {
+            let again = world.give_back(number, None, request(&format!("more{number}"), 0), at(now + 2));
+            prop_assert!(matches!(*again, MutationOutcome::Refused(_)), "{again:?}");
+        }
+        if world.cdrs.len() == cdrs && matches!(*refund.outcome, Outcome::Refused(_)) {
+            prop_assert_eq!(world.image(), image);
+        }
+        prop_assert_eq!(world.image(), world.replayed());
         world.audit().map_err(TestCaseError::fail)?;
     }
 

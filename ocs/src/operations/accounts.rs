@@ -83,6 +83,7 @@ impl Desk {
             | Change::Deposit { .. }
             | Change::Cancel { .. }
             | Change::Correct(_)
+            | Change::GiveBack(_)
             | Change::Release { .. } => false,
         };
         let target = name::account(tenant, id);

@@ -111,6 +111,7 @@ impl Shard {
                 self.buy(tariffs, (account, subscriber), (&offer, version), &keyed()?, now, effects)
             }
             Change::Correct(correction) => self.correct(*correction, keyed()?, now, effects),
+            Change::GiveBack(back) => self.give_back(tariffs, &back, keyed()?, now, effects),
             Change::Cancel { account, subscription } => self.cancel(account, subscription),
             Change::Release { session, cause, client_state_below } => {
                 self.release(&session, cause, client_state_below, now, effects)
@@ -132,6 +133,7 @@ impl Shard {
             | Change::Buy { .. }
             | Change::Cancel { .. }
             | Change::Correct(_)
+            | Change::GiveBack(_)
             | Change::SetState { .. }
             | Change::SetCredit { .. } => change.account(),
         };

@@ -21,6 +21,7 @@
 //! 9s  expire -> ended A/1 / forgot A/2   9s topup A main 5.00 key=k   9s suspend A
 //! A main 4.90    A reserved 0.10    A free reserved 10s    A spent 1.00    A debt 0.50    A sessions 0
 //! 9s adjust A main -0.50   9s transfer A main 1.00 B main   9s extend A main 500s   9s credit A 5.00
+//! 9s give back 1 0.05   9s give back 1 all key          of the charge of the first CDR of all, by a person
 //! windows A v1 any 0.60, v2 night 0.30   tariff version, window and amount of every rated CDR
 //! cdrs A 0.33, 0.34, lapse 0.00          every CDR; `used` ones without a word
 //! paid A free 60s, main 0.05             the last CDR's movements; `cost A 0.50, 0.05` what was paid for each
@@ -346,6 +347,20 @@ impl Teller {
                     .map(|(account, said)| format!("{} {said}", account_name(account)))
                     .collect();
                 if said.is_empty() { "nothing".to_owned() } else { said.join(", ") }
+            }
+            ["give", "back", number, rest @ ..] => {
+                let number = number.parse().expect("a CDR's number");
+                let (amount, rest) = match rest {
+                    ["all", rest @ ..] => (None, rest),
+                    [amount, rest @ ..] => (Some(money(amount)), rest),
+                    [] => panic!("give back how much?"),
+                };
+                self.topups += 1;
+                let request = match rest {
+                    [key] => request(key, 0),
+                    _ => request(&format!("k{}", self.topups), 0),
+                };
+                mutated(&self.world().give_back(number, amount, request, at(seconds)))
             }
             ["cancel", name, subscription] => {
                 let account = AccountId::new(account_number(name));

@@ -8,7 +8,7 @@ use rating_engine::account::{
 };
 use rating_engine::cdr::{CdrKind, Movement, RatedCdr};
 use rating_engine::command::{
-    Action, Change, Command, Effects, Mutation, MutationOutcome, Outcome, Profile, Request, Write, Writes,
+    Action, Change, Command, Effects, Mutation, MutationOutcome, Outcome, Profile, Refusal, Request, Write, Writes,
 };
 use rating_engine::context::Context;
 use rating_engine::ids::{
@@ -17,6 +17,7 @@ use rating_engine::ids::{
 };
 use rating_engine::money::{Currency, Money, Rate, Rounding};
 use rating_engine::period::Cycle;
+use rating_engine::refund::{GiveBack, Seen, Unseen};
 use rating_engine::rerate::Charged;
 use rating_engine::selector::Filter;
 use rating_engine::session::{GrantState, Session};
@@ -151,6 +152,41 @@ impl World {
         said
     }
 
+    /// Gives back what is left of the charge of CDR `number`, or `amount` of it, as a person has it done.
+    pub(crate) fn give_back(
+        &mut self,
+        number: usize,
+        amount: Option<Money>,
+        request: Request,
+        now: Timestamp,
+    ) -> Arc<MutationOutcome> {
+        match self.gather(number, amount) {
+            Ok(back) => self.mutate(Change::GiveBack(Box::new(back)).asked(request), now),
+            Err(Unseen::NoCharge) => Arc::new(MutationOutcome::Refused(Refusal::NothingToRefund)),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    /// What is known of a charge now.
+    pub(crate) fn gather(&self, number: usize, amount: Option<Money>) -> Result<GiveBack, Unseen<()>> {
+        let position = CdrPosition::new(u64::try_from(number).expect("few"));
+        let account = self.shard.account(self.cdrs[number - 1].account).expect("it is there");
+        GiveBack::gather(position, amount, (account.cdrs.last, account.given_back()), |position| {
+            let place = usize::try_from(position.get()).expect("few");
+            Ok(place.checked_sub(1).and_then(|place| self.cdrs.get(place)).map(|cdr| Seen {
+                kind: cdr.kind,
+                cause: cdr.cause,
+                corrects: cdr.corrects,
+                account: cdr.account,
+                previous: cdr.previous,
+                subscriber: cdr.subscriber,
+                source: cdr.source.clone(),
+                rated: cdr.rating.as_ref().map(|rating| (rating.slice, rating.used)),
+                movements: cdr.movements.clone(),
+            }))
+        })
+    }
+
     /// A world whose ended sessions are on disk only, whenever that may be.
     pub(crate) fn archiving(rounding: Rounding, prices: Vec<Price>) -> Self {
         let mut world = Self::with_limits(rounding, prices, Limits { ended_sessions_kept: 0, ..Limits::default() });
@@ -201,6 +237,11 @@ impl World {
 
     pub(crate) fn mutate(&mut self, mutation: impl Into<Mutation>, now: Timestamp) -> Arc<MutationOutcome> {
         let mutation = mutation.into();
+        while let Some(archived) = self.shard.wants_for(&mutation).cloned() {
+            let session = self.stored_sessions.get(&archived.id).expect("it is stored").clone();
+            assert!(self.shard.recall(session, archived.changed));
+            self.recalled += 1;
+        }
         self.catch_up_mutation(&mutation, now);
         let mut effects = self.shard.mutate(&self.tariffs, mutation.clone(), now);
         self.place(&mut effects.cdrs);
