@@ -160,11 +160,12 @@ impl World {
         request: Request,
         now: Timestamp,
     ) -> Arc<MutationOutcome> {
-        match self.gather(number, amount) {
-            Ok(back) => self.mutate(Change::GiveBack(Box::new(back)).asked(request), now),
-            Err(Unseen::NoCharge) => Arc::new(MutationOutcome::Refused(Refusal::NothingToRefund)),
-            Err(other) => panic!("{other:?}"),
+        let back = self.gather(number, amount);
+        if back == Err(Unseen::NoCharge) {
+            return Arc::new(MutationOutcome::Refused(Refusal::NothingToRefund));
         }
+        let back = back.expect("its CDRs are there");
+        self.mutate(Change::GiveBack(Box::new(back)).asked(request), now)
     }
 
     /// What is known of a charge now.
