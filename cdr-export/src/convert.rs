@@ -3,6 +3,7 @@
 //! A [`CdrView`] borrows from whatever holds the CDR, so that a record decoded from disk and one that was just made take
 //! the same way.
 
+use ocs_proto::cdr::convert::{cause, kind, measure};
 use ocs_proto::cdr::v1 as wire;
 use ocs_proto::charging::convert::{MONEY_SCALE, holding, origin, service, time};
 use ocs_proto::fields::Fields;
@@ -238,7 +239,7 @@ pub fn put_rated_cdr(w: &mut Fields<'_>, cdr: CdrView<'_, impl Iterator<Item = L
     w.uint(1, cdr.partition.get());
     w.uint(2, cdr.position.get());
     w.display(3, &format_args!("{}-{}", cdr.partition, cdr.position));
-    w.int(4, kind(cdr.kind));
+    w.int(4, kind(cdr.kind) as i32);
     w.some_uint(5, cdr.corrects.map(CdrPosition::get));
     w.uint(6, cdr.account.get());
     w.uint(7, cdr.number);
@@ -258,7 +259,7 @@ pub fn put_rated_cdr(w: &mut Fields<'_>, cdr: CdrView<'_, impl Iterator<Item = L
         }),
         CdrSource::Calendar => w.message(24, |_| {}),
     }
-    w.int(13, cause(cdr.cause));
+    w.int(13, cause(cdr.cause) as i32);
     w.message(14, |w| put_time(w, cdr.usage_start));
     w.message(15, |w| put_time(w, cdr.usage_end));
     w.message(16, |w| put_time(w, cdr.accepted));
@@ -339,52 +340,6 @@ fn put_money_units(w: &mut Fields<'_>, named: MoneyUnits, account: Currency) {
     }
 }
 
-const fn kind(kind: CdrKind) -> i32 {
-    let kind = match kind {
-        CdrKind::Usage => wire::CdrKind::Usage,
-        CdrKind::TopUp => wire::CdrKind::TopUp,
-        CdrKind::Refund => wire::CdrKind::Refund,
-        CdrKind::Suspense => wire::CdrKind::Suspense,
-        CdrKind::Lapse => wire::CdrKind::Lapse,
-        CdrKind::Recurring => wire::CdrKind::Recurring,
-        CdrKind::OneTime => wire::CdrKind::OneTime,
-        CdrKind::Allowance => wire::CdrKind::Allowance,
-        CdrKind::Expiry => wire::CdrKind::Expiry,
-        CdrKind::ReRate => wire::CdrKind::ReRate,
-        CdrKind::Adjustment => wire::CdrKind::Adjustment,
-        CdrKind::Transfer => wire::CdrKind::Transfer,
-    };
-    kind as i32
-}
-
-const fn cause(cause: Cause) -> i32 {
-    let cause = match cause {
-        Cause::Interim => wire::Cause::Interim,
-        Cause::Final => wire::Cause::Final,
-        Cause::Event => wire::Cause::Event,
-        Cause::Expired => wire::Cause::Expired,
-        Cause::ClientRestarted => wire::Cause::ClientRestarted,
-        Cause::Reopened => wire::Cause::Reopened,
-        Cause::Operator => wire::Cause::Operator,
-        Cause::FirstUse => wire::Cause::FirstUse,
-        Cause::Due => wire::Cause::Due,
-        Cause::Record => wire::Cause::Record,
-    };
-    cause as i32
-}
-
-const fn measure(measure: Option<Measure>) -> i32 {
-    let measure = match measure {
-        None => wire::Measure::Unspecified,
-        Some(Measure::Seconds) => wire::Measure::Seconds,
-        Some(Measure::TotalOctets) => wire::Measure::TotalOctets,
-        Some(Measure::UplinkOctets) => wire::Measure::UplinkOctets,
-        Some(Measure::DownlinkOctets) => wire::Measure::DownlinkOctets,
-        Some(Measure::Events) => wire::Measure::Events,
-    };
-    measure as i32
-}
-
 /// `Rating`.
 fn put_rating(w: &mut Fields<'_>, rating: RatingView<'_, impl Iterator<Item = LineView>>, currency: Currency) {
     w.message(1, |w| {
@@ -393,7 +348,7 @@ fn put_rating(w: &mut Fields<'_>, rating: RatingView<'_, impl Iterator<Item = Li
         w.octets(3, rating.tariff.content_hash);
     });
     w.text(2, rating.price);
-    w.int(3, measure(rating.measure));
+    w.int(3, measure(rating.measure) as i32);
     w.uint(4, rating.used_before);
     w.uint(5, rating.used);
     w.uint(6, rating.rated_before);

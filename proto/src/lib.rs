@@ -1,7 +1,7 @@
 //! The interface of the charging system for finance and operators, as compiled from the `.proto` files beside it.
 //!
 //! Generated messages, clients and servers, by package and version; the `.proto` files are the documentation. By hand are
-//! the words that all of them share, out of the centre's types ([`charging::convert`]), and responses that are encoded
+//! the words that all of them share, out of the centre's types ([`charging::convert`], [`cdr::convert`]), and responses that are encoded
 //! where they are read ([`cdr::encoded`]). Every other conversion lives with the service that needs it.
 
 use prost::Message;
@@ -25,6 +25,7 @@ pub mod cdr {
         tonic::include_proto!("ocs.cdr.v1");
     }
 
+    pub mod convert;
     pub mod encoded;
 }
 

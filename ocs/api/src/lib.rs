@@ -11,8 +11,10 @@ mod accounts;
 mod audit;
 mod caller;
 mod change;
+mod charges;
 mod clock;
 pub mod etag;
+mod explanation;
 pub mod name;
 mod operations;
 mod page;
@@ -27,7 +29,11 @@ pub use accounts::AccountsService;
 pub use audit::AuditLogService;
 pub use caller::{Caller, Ceiling};
 pub use change::{AccountChange, Amount, Asked, Found, NewAccount, TransferAsked, Wanted};
+pub use charges::{
+    CdrId, ChargeError, ChargeOperations, ChargePage, ChargesAsked, Heads, Payer, RefundAsked, Refunded,
+};
 pub use clock::ClockService;
+pub use explanation::explanation;
 pub use name::SubscriberSelector;
 pub use operations::{
     AccountSelector, AccountSnapshot, Ask, AuditVerdict, Changed, ClientAnswer, ClockReading, ClockRefusal, Loaded,

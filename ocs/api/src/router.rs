@@ -8,6 +8,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::accounts::AccountsService;
 use crate::audit::AuditLogService;
+use crate::charges::ChargeOperations;
 use crate::clock::ClockService;
 use crate::operations::Operations;
 use crate::sessions::SessionsService;
@@ -30,7 +31,7 @@ pub enum ClockAccess {
 ///
 /// # Errors
 /// When the descriptors that were built in cannot be read.
-pub async fn router<L: Clone, O: Operations>(
+pub async fn router<L: Clone, O: Operations + ChargeOperations>(
     mut server: Server<L>,
     operations: Arc<O>,
     clock: ClockAccess,

@@ -1,4 +1,4 @@
-//! The `Usage` service: records of what was used, charged as they come.
+//! The `Usage` service: records of what was used, charged as they come; and what usage was charged.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -21,6 +21,9 @@ use rating_engine::units::{MoneyUnits, Units};
 use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::caller::Caller;
+use crate::charges::{CdrId, ChargeOperations, ChargesAsked, RefundAsked, not_done, period};
+use crate::explanation::explanation;
 use crate::operations::{OperationError, Operations, Recorded};
 use crate::request::{IDENTIFIER_OCTETS_MAX, Rejection, instant, text};
 
@@ -44,7 +47,7 @@ pub struct UsageService<O> {
     operations: Arc<O>,
 }
 
-impl<O: Operations> UsageService<O> {
+impl<O: Operations + ChargeOperations> UsageService<O> {
     /// Serves what the operations can do.
     pub const fn new(operations: Arc<O>) -> Self {
         Self { operations }
@@ -59,7 +62,7 @@ impl<O: Operations> UsageService<O> {
 type Responses = Pin<Box<dyn Stream<Item = Result<wire::ChargeRecordsResponse, Status>> + Send>>;
 
 #[tonic::async_trait]
-impl<O: Operations> Usage for UsageService<O> {
+impl<O: Operations + ChargeOperations> Usage for UsageService<O> {
     type ChargeRecordsStream = Responses;
 
     async fn charge_records(
@@ -82,6 +85,46 @@ impl<O: Operations> Usage for UsageService<O> {
             }
         });
         Ok(Response::new(Box::pin(durable.buffered(WAITING_MAX))))
+    }
+
+    async fn refund_charge(
+        &self,
+        request: Request<wire::RefundChargeRequest>,
+    ) -> Result<Response<wire::RefundChargeResponse>, Status> {
+        let caller = Caller::of(&request);
+        let refund = RefundAsked::parse(&request.into_inner())?;
+        let (who, what) = (caller.name.clone(), refund.charge.to_string());
+        let done = self.operations.refund_charge(caller, refund).await;
+        Ok(Response::new(done.map_err(|error| not_done(&error, &who, &what))?.into()))
+    }
+
+    async fn list_charges(
+        &self,
+        request: Request<wire::ListChargesRequest>,
+    ) -> Result<Response<wire::ListChargesResponse>, Status> {
+        let asked = ChargesAsked::parse(&request.into_inner())?;
+        let what = asked.payer.to_string();
+        let page = self.operations.charges(asked).await.map_err(|error| not_done(&error, "", &what))?;
+        Ok(Response::new(page.into()))
+    }
+
+    async fn explain_charge(
+        &self,
+        request: Request<wire::ExplainChargeRequest>,
+    ) -> Result<Response<wire::ExplainChargeResponse>, Status> {
+        let id = CdrId::parse("cdr_id", &request.into_inner().cdr_id)?;
+        let said = self.operations.explain_charge(id).await.map_err(|error| not_done(&error, "", &id.to_string()))?;
+        Ok(Response::new(wire::ExplainChargeResponse { explanation: Some(explanation(&said)) }))
+    }
+
+    async fn get_totals(
+        &self,
+        request: Request<wire::GetTotalsRequest>,
+    ) -> Result<Response<wire::GetTotalsResponse>, Status> {
+        let (payer, period) = period(&request.into_inner())?;
+        let what = payer.to_string();
+        let totals = self.operations.totals(payer, period).await.map_err(|error| not_done(&error, "", &what))?;
+        Ok(Response::new(totals))
     }
 }
 

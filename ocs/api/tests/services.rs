@@ -8,10 +8,10 @@ use std::sync::Mutex;
 use futures_util::stream::BoxStream;
 use ocs_api::client::{AccountsClient, ClockClient, UsageClient};
 use ocs_api::{
-    AccountChange, AccountSelector, AccountSnapshot, Ask, AuditVerdict, Caller, Changed, ClientAnswer, ClockAccess,
-    ClockReading, ClockRefusal, Loaded, NewAccount, OperationError, Operations, Put, Recorded, Row, Selection,
-    SessionChange, SessionFilter, SessionSnapshot, SubscriberPut, SubscriberSelector, SubscriberSnapshot, TopUp,
-    ToppedUp, TransferAsked,
+    AccountChange, AccountSelector, AccountSnapshot, Ask, AuditVerdict, Caller, CdrId, Changed, ChargeError,
+    ChargeOperations, ChargePage, ChargesAsked, ClientAnswer, ClockAccess, ClockReading, ClockRefusal, Loaded,
+    NewAccount, OperationError, Operations, Payer, Put, Recorded, RefundAsked, Refunded, Row, Selection, SessionChange, SessionFilter,
+    SessionSnapshot, SubscriberPut, SubscriberSelector, SubscriberSnapshot, TopUp, ToppedUp, TransferAsked,
 };
 use ocs_proto::cdr::v1::RatedCdr;
 use ocs_proto::charging::v1 as common;
@@ -25,6 +25,7 @@ use rating_engine::command::{
     ServiceResult,
 };
 use rating_engine::context::{Context, Plmn};
+use rating_engine::explain::Explanation;
 use rating_engine::ids::{
     AccountId, BucketId, CdrPosition, CounterId, GroupId, Lsn, OfferName, PriceId, RatingGroup, ServiceId, SessionId,
     SubscriberId, TariffName, TenantId,
@@ -215,6 +216,24 @@ impl Operations for InMemory {
     async fn advance_time(&self, millis: i64) -> Result<Timestamp, ClockRefusal> {
         let to = Timestamp::from_millis(self.time().now.millis() + millis);
         self.set_time(to).await
+    }
+}
+
+impl ChargeOperations for InMemory {
+    async fn refund_charge(&self, _: Caller, _: RefundAsked) -> Result<Refunded, ChargeError> {
+        Err(OperationError::Stopping.into())
+    }
+
+    async fn charges(&self, _: ChargesAsked) -> Result<ChargePage, ChargeError> {
+        Err(OperationError::Stopping.into())
+    }
+
+    async fn explain_charge(&self, _: CdrId) -> Result<Explanation, ChargeError> {
+        Err(OperationError::Stopping.into())
+    }
+
+    async fn totals(&self, _: Payer, _: (Timestamp, Timestamp)) -> Result<wire::GetTotalsResponse, ChargeError> {
+        Err(OperationError::Stopping.into())
     }
 }
 
