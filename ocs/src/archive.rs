@@ -72,16 +72,31 @@ impl Archive {
         command: Command,
         work: impl FnOnce(&mut Shard, Command) -> R,
     ) -> Result<R, OpenError> {
-        let (mut todo, mut read) = (Some((command, work)), None);
+        self.with_what(shards, group, command, Shard::wants, work)
+    }
+
+    /// The same for whatever is asked for; `wants` says which session it needs that is not in memory.
+    ///
+    /// # Errors
+    /// When a record cannot be read: then nothing is done.
+    pub fn with_what<T, R>(
+        &self,
+        shards: &Shards,
+        group: GroupId,
+        asked: T,
+        wants: impl for<'a> Fn(&'a Shard, &T) -> Option<&'a Archived>,
+        work: impl FnOnce(&mut Shard, T) -> R,
+    ) -> Result<R, OpenError> {
+        let (mut todo, mut read) = (Some((asked, work)), None);
         for _ in 0..=READS_MAX {
             let done = shards.with(group, |shard| {
                 if let Some((session, lsn)) = read.take() {
                     shard.recall(session, lsn);
                 }
-                let (command, _) = todo.as_ref()?;
-                match shard.wants(command) {
+                let (asked, _) = todo.as_ref()?;
+                match wants(shard, asked) {
                     Some(archived) => Some(Err(archived.clone())),
-                    None => todo.take().map(|(command, work)| Ok(work(shard, command))),
+                    None => todo.take().map(|(asked, work)| Ok(work(shard, asked))),
                 }
             });
             match done {

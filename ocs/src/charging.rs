@@ -305,7 +305,7 @@ impl Charging {
         now: Timestamp,
         noting: Noting<'_>,
     ) -> Charged<MutationOutcome> {
-        self.shards.with(group, |shard| {
+        let done = self.archive.with_what(&self.shards, group, mutation, Shard::wants_for, |shard, mutation| {
             let tariffs = self.tariffs.load();
             while let Some(effects) = shard.catch_up_mutation(&tariffs, &mutation, now) {
                 let ((), _) = self.commit(shard, now, Some(group), effects);
@@ -334,6 +334,12 @@ impl Charging {
             let beside = (beside.audit.is_some() || !beside.identifiers.is_empty()).then_some(&beside);
             let (outcome, lsn) = self.commit_with(shard, now, Some(group), effects, beside);
             Charged { outcome, lsn, repeated }
+        });
+        done.unwrap_or_else(|error| {
+            // Nothing is changed: whether the event gave something back is not known.
+            tracing::error!(%error, "a remembered session cannot be read");
+            let outcome = Arc::new(MutationOutcome::Refused(Refusal::TooBusy));
+            Charged { outcome, lsn: self.journal.appended_lsn(), repeated: false }
         })
     }
 

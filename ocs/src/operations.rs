@@ -4,6 +4,7 @@
 
 mod accounts;
 mod audit;
+mod charges;
 mod sessions;
 mod subscribers;
 

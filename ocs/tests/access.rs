@@ -57,6 +57,10 @@ const ALLOWED: &str = "
     /ocs.operator.v1.Subscribers/LoadRows                           no     no      no            no              yes      no      no      yes
     /ocs.operator.v1.Subscribers/PutSubscriber                      no     no      no            no              yes      no      no      yes
     /ocs.operator.v1.Usage/ChargeRecords                            no     no      no            no              no       yes     no      yes
+    /ocs.operator.v1.Usage/ExplainCharge                            yes    yes     no            no              yes      yes     yes     yes
+    /ocs.operator.v1.Usage/GetTotals                                yes    yes     no            no              yes      yes     yes     yes
+    /ocs.operator.v1.Usage/ListCharges                              yes    yes     no            no              yes      yes     yes     yes
+    /ocs.operator.v1.Usage/RefundCharge                             no     no      no            no              no       yes     no      yes
 ";
 
 /// An authority that signs certificates.

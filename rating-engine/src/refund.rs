@@ -232,6 +232,13 @@ pub(crate) struct Part {
 }
 
 impl GiveBack {
+    /// What is left to give back of the CDR, by what it is, as its CDRs say it.
+    pub fn left(&self) -> Vec<(Holding, i64)> {
+        let wanted = self.wanted();
+        let parts = self.parts().into_iter().filter(|part| Some(part.charge) == wanted && part.left > 0);
+        parts.map(|part| (part.holding, part.left)).collect()
+    }
+
     /// The place of the CDR among the charges.
     pub(crate) fn wanted(&self) -> Option<usize> {
         self.charges.iter().position(|charge| charge.position == self.position)

@@ -91,6 +91,10 @@ pub const METHODS: &[(&str, Right)] = &[
     ("/ocs.operator.v1.Subscribers/LoadRows", Right::ChangeSubscribers),
     ("/ocs.operator.v1.Subscribers/PutSubscriber", Right::ChangeSubscribers),
     ("/ocs.operator.v1.Usage/ChargeRecords", Right::ChargeUsage),
+    ("/ocs.operator.v1.Usage/ExplainCharge", Right::ReadAccounts),
+    ("/ocs.operator.v1.Usage/GetTotals", Right::ReadAccounts),
+    ("/ocs.operator.v1.Usage/ListCharges", Right::ReadAccounts),
+    ("/ocs.operator.v1.Usage/RefundCharge", Right::ChangeBalances),
 ];
 
 /// Methods that anybody may call, known or not: probes have no credentials.
