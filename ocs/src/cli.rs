@@ -81,7 +81,7 @@ pub enum Command {
         /// The shell.
         shell: clap_complete::Shell,
     },
-    /// Usage records: charge what is told later.
+    /// Usage: charge what is told later; list, explain, add up and give back charges.
     #[command(subcommand)]
     Usage(Usage),
     /// Rated CDRs: follow them, explain one.
@@ -854,6 +854,75 @@ pub enum Usage {
         /// Only check the form of the files.
         #[arg(long)]
         dry_run: bool,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Give back what a CDR charged, whole or in part: to who paid, what was paid last first, and never more than was charged.
+    #[command(
+        after_help = "Examples:\n  ocs usage refund 1-4711 --reason 'call was cut off'\n  ocs usage refund 1-4711 --amount 0.10 --reason 'goodwill' --key ticket-17"
+    )]
+    Refund {
+        /// The CDR: partition-position, as `ocs usage list` shows it.
+        cdr: String,
+        /// How much; without it, all that is left, units too.
+        #[arg(long)]
+        amount: Option<String>,
+        /// What goes with every change.
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// List what usage was charged, the newest first.
+    #[command(
+        after_help = "Examples:\n  ocs usage list msisdn-4917000000001\n  ocs usage list accounts/17 --from 2027-01-01 --to 2027-02-01 -o csv"
+    )]
+    List {
+        /// Whose: accounts/17, subscribers/5, an account's number, or an identifier such as msisdn-4917000000001.
+        who: String,
+        /// Only usage that began then or later.
+        #[arg(long)]
+        from: Option<String>,
+        /// Only usage that began before.
+        #[arg(long)]
+        to: Option<String>,
+        /// How many at most.
+        #[arg(long, default_value_t = 50)]
+        max: usize,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Explain a CDR of a running system: which price, why it won, how the amount came about, who paid.
+    #[command(after_help = "Examples:\n  ocs usage explain 1-4711\n  ocs usage explain 1-4711 -o json")]
+    Explain {
+        /// The CDR: partition-position.
+        cdr: String,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Add up what usage and fees of a period were charged, exactly.
+    #[command(
+        after_help = "Examples:\n  ocs usage totals accounts/17 --from 2027-01-01 --to 2027-02-01\n  ocs usage totals msisdn-4917000000001 --from 2027-01-01 --to 2027-02-01 -o json"
+    )]
+    Totals {
+        /// Whose: accounts/17, subscribers/5, an account's number, or an identifier such as msisdn-4917000000001.
+        who: String,
+        /// First instant of the period.
+        #[arg(long)]
+        from: String,
+        /// First instant after it.
+        #[arg(long)]
+        to: String,
         /// How to reach the server.
         #[command(flatten)]
         server: Server,

@@ -10,12 +10,12 @@ use std::str::FromStr;
 use balance_store::records;
 use rating_engine::account::{Account, AccountState, Bucket, CdrTrail, Counters, Holding, Origin, Subscriber};
 use rating_engine::calendar::Zone;
-use rating_engine::cdr::{Component, RatedCdr};
+use rating_engine::cdr::RatedCdr;
 use rating_engine::command::{
     Action, Change, Command, Effects, MutationOutcome, Outcome, Profile, Refusal, Request, Requested, ServiceRequest,
 };
 use rating_engine::context::{Context, ImsContext, PacketContext, Plmn, SmsContext};
-use rating_engine::explain::{Explanation, Reasons};
+use rating_engine::explain::Explanation;
 use rating_engine::ids::{
     AccountId, BucketId, CdrPosition, GroupId, IdempotencyKey, Identifier, OfferName, RatingGroup, ServiceId,
     SessionId, SubscriberId, TariffName, TenantId,
@@ -34,6 +34,7 @@ use crate::catalogue::Document;
 use crate::catalogue::text::{parse_instant, parse_quantity, parse_rat};
 use crate::cli::{Output, TariffExplain};
 use crate::clock::Clock;
+use crate::explained;
 use crate::import::{self, DocumentRecord};
 use crate::setup::There;
 use crate::store::{self, OpenError, because};
@@ -346,10 +347,8 @@ pub(super) fn cdr(position: u64, folder: &Path, output: Output) -> Result<ExitCo
     let mut reader = cdrs.reader(CdrPosition::new(position)).map_err(because("CDR store"))?;
     let record = reader.read_next().map_err(because("CDR store"))?.ok_or_else(missing)?;
     let stored = records::decode_cdr(record.octets).map_err(because(&format!("CDR {position}")))?;
-    let catalogue = &loaded.store.catalogue;
-    let rated =
-        stored.rated(&|name, version| catalogue.get(name, version), &|name, version| catalogue.offer(name, version));
-    let explanation = Explanation::of(&rated.map_err(because(&format!("CDR {position}")))?);
+    let explanation =
+        explained::explain(&loaded.store.catalogue, &stored).map_err(because(&format!("CDR {position}")))?;
     match output {
         Output::Json | Output::Yaml | Output::Csv => print::value(output, &as_json(&explanation)),
         Output::Table => println!("{explanation}"),
@@ -357,82 +356,7 @@ pub(super) fn cdr(position: u64, folder: &Path, output: Output) -> Result<ExitCo
     Ok(ExitCode::SUCCESS)
 }
 
+/// The explanation in parts, of this program or of a server.
 fn as_json(explanation: &Explanation) -> Value {
-    let Explanation { kind, cause, account, subscriber, usage_start, usage_end, offer, .. } = explanation;
-    json!({
-        "kind": format!("{kind:?}"),
-        "cause": format!("{cause:?}"),
-        "account": account.get(),
-        "subscriber": subscriber.map(SubscriberId::get),
-        "usage_start": usage_start.to_string(),
-        "usage_end": usage_end.to_string(),
-        "amount": explanation.amount.to_string(),
-        "currency": explanation.currency.letters(),
-        "accounting_period": explanation.booked.map(|booked| booked.period.to_string()),
-        "usage_period": explanation.booked.map(|booked| booked.usage_period.to_string()),
-        "offer": offer.as_ref().map(|(name, version, subscription, cycle)| {
-            json!({ "name": name, "version": version, "subscription": subscription, "cycle": cycle })
-        }),
-        "rated": explanation.rated.as_ref().map(reasons),
-        "movements": explanation.movements.iter().map(|moved| {
-            let amount = |amount: i64| match moved.holding {
-                Holding::Money => json!(Money::from_micros(amount).to_string()),
-                Holding::Units(_) => json!(amount),
-            };
-            json!({
-                "payer": moved.payer,
-                "holding": format!("{:?}", moved.holding),
-                "before": amount(moved.before),
-                "delta": amount(moved.delta),
-                "after": amount(moved.after),
-                "cost": moved.cost.to_string(),
-            })
-        }).collect::<Vec<_>>(),
-        "words": explanation.to_string().lines().map(str::trim).collect::<Vec<_>>(),
-    })
-}
-
-fn reasons(rated: &Reasons) -> Value {
-    let (decimals, mode, scope) = rated.rounding;
-    json!({
-        "tariff": rated.tariff,
-        "version": rated.version,
-        "valid_from": rated.valid_from.map(|from| from.to_string()),
-        "price": rated.price,
-        "named": rated.named.iter().map(|(what, which)| ((*what).to_owned(), json!(which))).collect::<serde_json::Map<_, _>>(),
-        "beaten": rated.beaten.iter().map(|it| json!({ "price": it.price, "by": it.by })).collect::<Vec<_>>(),
-        "window": rated.window,
-        "measure": rated.measure.map(|measure| format!("{measure:?}")),
-        "pulse": [rated.pulse.0, rated.pulse.1],
-        "used_before": rated.used.0,
-        "used": rated.used.1,
-        "rated_before": rated.rated.0,
-        "rated": rated.rated.1,
-        "tier_from": rated.tier_from.0,
-        "tiers_counted_from": rated.tier_from.1,
-        "zero_rated": rated.zero_rated,
-        "components": rated.components.iter().map(|part| {
-            let (numerator, denominator) = part.exact.fraction();
-            json!({
-                "component": match part.component {
-                    Component::ConnectFee => "connect_fee".to_owned(),
-                    Component::Tier(number) => format!("tier {}", number + 1),
-                },
-                "from": part.span.0,
-                "to": part.span.1,
-                "quantity": part.quantity,
-                "rate_micros": part.rate.map(|rate| rate.micros()),
-                "rate_per": part.rate.map(|rate| rate.per()),
-                "exact_micros": format!("{numerator}/{denominator}"),
-            })
-        }).collect::<Vec<_>>(),
-        "exchange": rated.exchange.as_ref().map(|(id, from, since, amount, per)| {
-            json!({ "id": id, "from": from.letters(), "since": since.to_string(), "amount": amount, "per": per })
-        }),
-        "rounding": { "decimals": decimals, "mode": format!("{mode:?}"), "scope": format!("{scope:?}") },
-        "min_charge": rated.limits.0.map(|amount| amount.to_string()),
-        "max_charge": rated.limits.1.map(|amount| amount.to_string()),
-        "charged_before": rated.charged_before.to_string(),
-        "beyond_grant": rated.beyond_grant,
-    })
+    super::charges::explanation(&ocs_api::explanation(explanation))
 }

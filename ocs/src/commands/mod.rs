@@ -4,6 +4,7 @@
 mod audit_log;
 mod cdr;
 mod change;
+mod charges;
 mod connection;
 mod data;
 mod explain;

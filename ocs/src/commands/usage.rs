@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::data::bar;
-use super::{connect, print, remote, said};
+use super::{charges, connect, print, remote, said};
 use crate::catalogue::text::{parse_instant, parse_quantity, parse_rat};
 use crate::cli::{Output, Server, Usage};
 use crate::import;
@@ -82,7 +82,17 @@ impl Quantity {
 
 /// `ocs usage`.
 pub(super) fn run(command: Usage) -> Result<ExitCode, OpenError> {
-    let Usage::Charge { files, dry_run, server, output } = command;
+    let (files, dry_run, server, output) = match command {
+        Usage::Charge { files, dry_run, server, output } => (files, dry_run, server, output),
+        Usage::Refund { cdr, amount, asking } => return remote(charges::refund(cdr, amount, &asking)),
+        Usage::List { who, from, to, max, server, output } => {
+            return remote(charges::list(&who, (from.as_deref(), to.as_deref()), max, &server, output));
+        }
+        Usage::Explain { cdr, server, output } => return remote(charges::explain(cdr, &server, output)),
+        Usage::Totals { who, from, to, server, output } => {
+            return remote(charges::totals(&who, (&from, &to), &server, output));
+        }
+    };
     let named = |file: PathBuf| if file.as_os_str() == "-" { PathBuf::from("/dev/stdin") } else { file };
     let files: Vec<PathBuf> = files.into_iter().map(named).collect();
     // All of them before anything is sent.
