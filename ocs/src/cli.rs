@@ -863,7 +863,7 @@ pub enum Usage {
     },
     /// Give back what a CDR charged, whole or in part: to who paid, what was paid last first, and never more than was charged.
     #[command(
-        after_help = "Examples:\n  ocs usage refund 1-4711 --reason 'call was cut off'\n  ocs usage refund 1-4711 --amount 0.10 --reason 'goodwill' --key ticket-17"
+        after_help = "Examples:\n  ocs usage refund 0-4711 --reason 'call was cut off'\n  ocs usage refund 0-4711 --amount 0.10 --reason 'goodwill' --key ticket-17"
     )]
     Refund {
         /// The CDR: partition-position, as `ocs usage list` shows it.
@@ -899,7 +899,7 @@ pub enum Usage {
         output: Output,
     },
     /// Explain a CDR of a running system: which price, why it won, how the amount came about, who paid.
-    #[command(after_help = "Examples:\n  ocs usage explain 1-4711\n  ocs usage explain 1-4711 -o json")]
+    #[command(after_help = "Examples:\n  ocs usage explain 0-4711\n  ocs usage explain 0-4711 -o json")]
     Explain {
         /// The CDR: partition-position.
         cdr: String,

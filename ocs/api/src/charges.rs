@@ -61,7 +61,7 @@ pub struct CdrId {
 impl CdrId {
     pub(crate) fn parse(field: &'static str, id: &str) -> Result<Self, Rejection> {
         if id.is_empty() {
-            return Err(Rejection::new(field, "is missing; give a CDR's id, as ListCharges shows it, e.g. 1-4711"));
+            return Err(Rejection::new(field, "is missing; give a CDR's id, as ListCharges shows it, e.g. 0-4711"));
         }
         text(field, id, CDR_ID_OCTETS_MAX)?;
         let parsed = id.split_once('-').and_then(|(partition, position)| {
@@ -70,7 +70,7 @@ impl CdrId {
                 position: CdrPosition::new(position.parse().ok().filter(|position| *position > 0)?),
             })
         });
-        parsed.ok_or_else(|| Rejection::new(field, format!("is {id:?}; give partition-position, e.g. 1-4711")))
+        parsed.ok_or_else(|| Rejection::new(field, format!("is {id:?}; give partition-position, e.g. 0-4711")))
     }
 }
 
@@ -335,8 +335,8 @@ mod tests {
 
     #[test]
     fn a_charge_is_named_by_partition_and_position() {
-        let id = CdrId::parse("cdr_id", "1-4711").unwrap();
-        assert_eq!((id.position.get(), id.to_string().as_str()), (4711, "1-4711"));
+        let id = CdrId::parse("cdr_id", "0-4711").unwrap();
+        assert_eq!((id.position.get(), id.to_string().as_str()), (4711, "0-4711"));
         for bad in ["", "4711", "1-", "-1", "1-0", "x-1", "1-2-3", "70000-1", "1--1"] {
             assert_eq!(CdrId::parse("cdr_id", bad).unwrap_err().field, "cdr_id", "{bad}");
         }

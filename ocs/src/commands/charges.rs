@@ -112,10 +112,10 @@ pub(super) async fn list(
 
 fn row(charge: &wire::Charge) -> String {
     let amount = charge.amount.as_ref();
-    let what = match charge.kind() {
-        cdr::CdrKind::Usage => service(charge.service.as_ref()),
-        _ if charge.corrects_cdr_id.is_empty() => kind(charge.kind()),
-        _ => format!("{} of {}", kind(charge.kind()), charge.corrects_cdr_id),
+    let what = if charge.kind() == cdr::CdrKind::Usage {
+        service(charge.service.as_ref())
+    } else {
+        format!("{} of {}", kind(charge.kind()), charge.corrects_cdr_id)
     };
     format!(
         "{:<14} {}  {what:<20} {:>14} {:>12} {}  {}",
@@ -265,10 +265,9 @@ fn reasons(rated: &wire::RatingReasons) -> Value {
         "named": rated.named.iter().map(|it| (it.what.clone(), json!(it.which))).collect::<serde_json::Map<_, _>>(),
         "beaten": rated.beaten.iter().map(|it| json!({ "price": it.price_id, "by": it.by })).collect::<Vec<_>>(),
         "window": rated.window,
-        "measure": match rated.measure() {
-            cdr::Measure::Unspecified => Value::Null,
-            measure => json!(camel(measure.as_str_name(), "MEASURE_")),
-        },
+        "measure": Some(rated.measure())
+            .filter(|measure| *measure != cdr::Measure::Unspecified)
+            .map(|measure| camel(measure.as_str_name(), "MEASURE_")),
         "pulse": [rated.pulse_first, rated.pulse_next],
         "used_before": rated.used_before,
         "used": rated.used,
