@@ -362,7 +362,7 @@ async fn a_refund_that_meets_kill_9_is_done_once() {
                 usize::from(part) + usize::from(usage.refund_charge(whole).await.is_ok())
             }
         });
-        tokio::time::sleep(std::time::Duration::from_millis(4 * round)).await;
+        tokio::time::sleep(std::time::Duration::from_millis(15 * round)).await;
         server.kill();
         done_before_the_kill += asked.await.unwrap();
         server.restart();
