@@ -28,7 +28,7 @@ use rating_engine::money::Money;
 use rating_engine::session::Session;
 use rating_engine::shard::Shard;
 use rating_engine::time::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use crate::asking::Asking;
 use crate::audit_log::By;
@@ -38,6 +38,9 @@ use crate::store::{Catalogue, Running};
 
 /// How long a usage record waits before it looks again whether there is room for it.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
+
+/// Walks over many CDRs at once.
+const WALKS_MAX: usize = 2;
 
 /// The operations of a running system.
 #[derive(Debug)]
@@ -54,6 +57,8 @@ struct Files {
     state: Arc<dyn StateStore>,
     cdrs: Arc<CdrStore>,
     partition: PartitionId,
+    /// Turns for walks over many CDRs: they must not keep the processors from the network's requests.
+    walks: Semaphore,
 }
 
 impl std::fmt::Debug for Files {
@@ -71,6 +76,7 @@ impl Desk {
             state: store.state.clone(),
             cdrs: store.cdrs.clone(),
             partition: *partition,
+            walks: Semaphore::new(WALKS_MAX),
         };
         Self { charging: charging.clone(), files: Arc::new(files), mark, asking: None }
     }

@@ -20,12 +20,13 @@ pub struct Walker {
     first: CdrPosition,
     kept: Vec<Vec<u8>>,
     last: Option<CdrPosition>,
+    loads: usize,
 }
 
 impl Walker {
     /// Over a store.
     pub const fn new(cdrs: Arc<CdrStore>) -> Self {
-        Self { cdrs, first: CdrPosition::new(0), kept: Vec::new(), last: None }
+        Self { cdrs, first: CdrPosition::new(0), kept: Vec::new(), last: None, loads: 0 }
     }
 
     /// The CDR at a position; `None` when there is none, not yet or not any more.
@@ -45,6 +46,11 @@ impl Walker {
         records::decode_cdr(octets).map(Some).map_err(|error| format!("CDR {position}: {error}"))
     }
 
+    /// How often blocks were read so far: what a walk costs where an account's CDRs stand far apart.
+    pub const fn loads(&self) -> usize {
+        self.loads
+    }
+
     fn kept_at(&self, position: CdrPosition) -> Option<&Vec<u8>> {
         let place = position.get().checked_sub(self.first.get())?;
         self.kept.get(usize::try_from(place).ok()?)
@@ -55,6 +61,7 @@ impl Walker {
         let back = if near { KEPT_MAX - 1 } else { 0 };
         let from = CdrPosition::new(position.get().saturating_sub(back)).max(self.cdrs.first_position());
         self.kept.clear();
+        self.loads = self.loads.saturating_add(1);
         self.first = from;
         let failed = |error: balance_store::CdrError| format!("the CDR store: {error}");
         let mut reader = self.cdrs.reader(from).map_err(failed)?;

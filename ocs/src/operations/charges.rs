@@ -32,8 +32,12 @@ use crate::{explained, feed};
 const TRIES_MAX: usize = 8;
 /// CDRs that one call for a list looks at.
 const LISTED_MAX: usize = 5_000;
+/// Blocks of CDRs that one call for a list reads.
+const LISTED_LOADS_MAX: usize = 200;
 /// CDRs of an account that totals look at.
 const ADDED_MAX: usize = 200_000;
+/// Blocks of CDRs that are read for totals or a refund.
+const LOADS_MAX: usize = 10_000;
 /// CDRs that followed a refund which is looked for.
 const FOLLOWED_MAX: usize = 1_000;
 /// How far ahead of our clock a client may date usage, seconds: what was charged earlier than this before a period has nothing
@@ -107,7 +111,7 @@ impl ChargeOperations for Desk {
             chains.heads = from;
         }
         let files = self.files.clone();
-        blocking(move || list(&files, chains, asked.period, asked.max)).await
+        self.walking(move || list(&files, chains, asked.period, asked.max)).await
     }
 
     async fn explain_charge(&self, id: CdrId) -> Result<Explanation, ChargeError> {
@@ -123,7 +127,7 @@ impl ChargeOperations for Desk {
     ) -> Result<wire::GetTotalsResponse, ChargeError> {
         let chains = self.chains(&payer).await?;
         let files = self.files.clone();
-        blocking(move || add_up(&files, &chains, period)).await
+        self.walking(move || add_up(&files, &chains, period)).await
     }
 }
 
@@ -171,14 +175,19 @@ impl Desk {
         self.durable(lsn).await?;
         self.stored_up_to(newest).await?;
         let cdrs = self.files.cdrs.clone();
-        let gathered = blocking(move || {
+        let gathered = self.walking(move || {
             let mut walker = Walker::new(cdrs);
-            let read = |position| walker.read(position).map(|cdr| cdr.map(seen_of));
+            let read = |position| {
+                if walker.loads() > LOADS_MAX {
+                    return Err(ChargeError::TooOld);
+                }
+                walker.read(position).map(|cdr| cdr.map(seen_of)).map_err(unreadable)
+            };
             GiveBack::gather(position, amount, (newest, given_back), read).map_err(|error| match error {
                 Unseen::NotThere => ChargeError::NotThere,
                 Unseen::NoCharge => ChargeError::NothingCharged,
                 Unseen::TooMany => ChargeError::TooOld,
-                Unseen::Unreadable(error) => unreadable(error),
+                Unseen::Unreadable(error) => error,
             })
         });
         let back = gathered.await?;
@@ -194,6 +203,15 @@ impl Desk {
             }
         }
         Ok(back)
+    }
+
+    /// Does a walk over CDRs beside the runtime's threads, when not too many others do.
+    async fn walking<T: Send + 'static>(
+        &self,
+        work: impl FnOnce() -> Result<T, ChargeError> + Send + 'static,
+    ) -> Result<T, ChargeError> {
+        let _turn = self.files.walks.acquire().await.map_err(|_| OperationError::Stopping)?;
+        blocking(work).await
     }
 
     /// Waits until the CDR store has a position.
@@ -296,7 +314,8 @@ fn list(
     let (mut own, mut sponsor) = (Walker::new(files.cdrs.clone()), Walker::new(files.cdrs.clone()));
     let mut page = ChargePage { charges: Vec::new(), next: chains.heads };
     for _ in 0..LISTED_MAX {
-        if page.charges.len() >= max || page.next == Heads::default() {
+        let loads = own.loads() + sponsor.loads();
+        if page.charges.len() >= max || page.next == Heads::default() || loads > LISTED_LOADS_MAX {
             break;
         }
         let is_own = page.next.own >= page.next.sponsor;
@@ -366,7 +385,7 @@ fn add_up(
                 return Err(OperationError::Precondition(reason.to_owned()).into());
             };
             walked += 1;
-            if walked > ADDED_MAX {
+            if walked > ADDED_MAX || walker.loads() > LOADS_MAX {
                 return Err(ChargeError::TooMany);
             }
             let counts = chains.wants(&cdr) && from <= cdr.usage_start && cdr.usage_start < to;
