@@ -509,6 +509,56 @@ async fn every_role_may_call_what_the_table_says_and_nothing_else() {
     assert_eq!(methods, METHODS.iter().map(|(path, _)| (*path).to_owned()).collect());
 }
 
+/// Who may give at most 0.05 at once gives no more of a charge, neither by an amount nor as what is left of it, and no units of
+/// a bundle, whatever they may be worth.
+#[test]
+fn a_ceiling_holds_for_charges_that_are_given_back() {
+    let mut served = Served::prepare();
+    let access =
+        with_token("till", "\"finance\"", "top_up_max = \"0.05 EUR\"") + &with_token("boss", "\"finance\"", "");
+    served.start("", &access);
+    let (till, boss) = (served.token_file("till"), served.token_file("boss"));
+    let by = |token: &Path, arguments: &[&str]| served.ocs(arguments, &[("--token-file", token)], "http");
+    let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    let seconds = hour_ago.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let start = rating_engine::time::Timestamp::from_millis(i64::try_from(seconds).unwrap() * 1000);
+    let record = |id: &str, service: &str, used: &str| {
+        let who = "msisdn-491701234567";
+        format!(
+            r#"{{"record":"{id}","identifiers":["{who}"],"start":"{start}","service":"{service}","used":[{used}]}}"#
+        )
+    };
+    let file = served.folder().join("used.jsonl");
+    let lines = [record("a", "sms", r#"{"events":1}"#), record("b", "data", r#"{"octets":"1 MiB"}"#)];
+    std::fs::write(&file, lines.join("\n")).unwrap();
+    let (code, _, errors) = by(&boss, &["usage", "charge", file.to_str().unwrap()]);
+    assert_eq!(code, Some(0), "{errors}");
+    // What it was charged may take a moment to be listed.
+    let listed: Vec<String> = loop {
+        let (code, listed, errors) = by(&till, &["usage", "list", "accounts/1001"]);
+        assert_eq!(code, Some(0), "{errors}");
+        let ids: Vec<String> = listed.lines().map(|line| line.split_whitespace().next().unwrap().to_owned()).collect();
+        if ids.len() == 2 {
+            break ids;
+        }
+    };
+    let [data, message] = &listed[..] else { panic!("{listed:?}") };
+    let refund = |token: &Path, id: &str, amount: &[&str]| {
+        let arguments = [&["usage", "refund", id, "--reason", "why not"], amount].concat();
+        by(token, &arguments)
+    };
+    for (id, amount) in [(message, &["--amount", "0.06"][..]), (message, &[]), (data, &[])] {
+        let (code, _, errors) = refund(&till, id, amount);
+        assert!(code == Some(2) && errors.contains("till may give at most 0.05 EUR"), "{id} {amount:?}: {errors}");
+    }
+    let (code, done, errors) = refund(&till, message, &["--amount", "0.05"]);
+    assert!(code == Some(0) && done.contains("0.05 EUR given back"), "{done}{errors}");
+    let (code, done, errors) = refund(&till, message, &[]);
+    assert!(code == Some(0) && done.contains("0.04 EUR given back"), "what is left is not too much: {done}{errors}");
+    let (code, done, errors) = refund(&boss, data, &[]);
+    assert!(code == Some(0) && done.contains("0.00 EUR given back"), "{done}{errors}");
+}
+
 #[test]
 fn without_access_a_server_on_loopback_is_everybodys() {
     let mut served = Served::prepare();
