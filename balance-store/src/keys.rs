@@ -8,6 +8,7 @@
 //! | mutation | charging group, 8 octets; its idempotency key |
 //! | catalogue document | name, 0, version of 4 octets |
 //! | audit record | position, 8 octets |
+//! | record of the desk | [`Drawer`], 1 octet; what its drawer says |
 //!
 //! A tenant's identifiers of one kind, and the versions of one tariff, stand side by side. Absent: which family a key
 //! is in.
@@ -70,6 +71,33 @@ pub fn catalogue(out: &mut Vec<u8>, name: &TariffName, version: u32) {
 /// The key of an audit record.
 pub const fn audit(position: u64) -> [u8; 8] {
     position.to_be_bytes()
+}
+
+/// What a record of the desk is of; its octets are never used again for anything else. Keys and values are the drawer's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Drawer {
+    /// Requests that were done, by their idempotency key.
+    Requests,
+    /// Versions of catalogue documents on their way: drafts, approvals, schedules, withdrawals.
+    Drafts,
+}
+
+impl Drawer {
+    /// The first octet of its keys.
+    pub const fn octet(self) -> u8 {
+        match self {
+            Self::Requests => 1,
+            Self::Drafts => 2,
+        }
+    }
+}
+
+/// The key of a record of the desk.
+pub fn desk(drawer: Drawer, rest: &[u8]) -> Vec<u8> {
+    let mut key = Vec::with_capacity(rest.len().saturating_add(1));
+    key.push(drawer.octet());
+    key.extend_from_slice(rest);
+    key
 }
 
 /// The account of a key.

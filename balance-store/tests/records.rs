@@ -849,6 +849,23 @@ proptest! {
         prop_assert_eq!((*u, b), (tenant, &lost));
         prop_assert_eq!((name.as_str(), *v, &**s), ("gold", version, &source[..]));
     }
+
+    #[test]
+    fn records_of_the_desk_are_read_as_written(seed: u64) {
+        let mut dice = Dice(seed);
+        let (key, gone, value, lsn) = (dice.octets(), dice.octets(), dice.octets(), Lsn::new(dice.u64()));
+        let written = octets(|out| {
+            EntryEncoder::begin(out, dice.time(), None).desk(&key, Some(&value)).desk(&gone, None).finish();
+        });
+        let entry = decode_entry(&written, &resolve).unwrap();
+        let [LogWrite::Desk { key: k, value: Some(v) }, LogWrite::Desk { key: g, value: None }] = &entry.writes[..] else {
+            return Err(TestCaseError::fail("other writes"));
+        };
+        prop_assert_eq!((&**k, &**v, &**g), (&key[..], &value[..], &gone[..]));
+        prop_assert!(entry.writes.iter().all(|write| write.group().is_none()));
+        let stored = octets(|out| records::encode_desk_value(out, &value, lsn));
+        prop_assert_eq!(records::decode_desk_value(&stored), Ok((&value[..], lsn)));
+    }
 }
 
 proptest! {

@@ -1,14 +1,16 @@
-//! Records that belong to no shard: network identifiers, catalogue documents, and the audit log.
+//! Records that belong to no shard: network identifiers, catalogue documents, the audit log, and the records of the desk.
 //!
 //! They go through the log like everything else, alone or in the entry of a command; here they wait, dirty, until the
-//! checkpoint takes them. The audit log's chain grows here, in the order of the log. Lock order: a shard, this, the open batch.
+//! checkpoint takes them. The audit log's chain grows here, in the order of the log. The desk's records are all in memory, as
+//! the log has them. Lock order: a shard, this, the open batch.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
 use std::sync::Arc;
 
 use balance_store::records::{self, AuditRecord, EntryEncoder, Owner};
-use balance_store::{EntryWriter, Family, HashChain, Journal, StateStore, keys};
-use parking_lot::{Mutex, MutexGuard};
+use balance_store::{EntryWriter, Family, HashChain, Journal, KeyRange, StateStore, keys};
+use parking_lot::{Mutex, MutexGuard, RwLock};
 use rating_engine::ids::{Identifier, Lsn, TariffName, TenantId};
 use rating_engine::time::Timestamp;
 
@@ -48,10 +50,45 @@ impl EdgeRecord {
         Self { family: Family::Catalogue, key, value: Some(value), lsn }
     }
 
+    fn desk(record: &DeskRecord, lsn: Lsn) -> Self {
+        let value = record.value.as_ref().map(|octets| {
+            let mut value = Vec::new();
+            records::encode_desk_value(&mut value, octets, lsn);
+            value
+        });
+        Self { family: Family::Desk, key: record.key.to_vec(), value, lsn }
+    }
+
     fn audit(noted: &Noted, lsn: Lsn) -> Self {
         let mut value = Vec::new();
         records::encode_audit_value(&mut value, &noted.octets, noted.chain, lsn);
         Self { family: Family::Audit, key: keys::audit(noted.position).to_vec(), value: Some(value), lsn }
+    }
+}
+
+/// The key of a record of the desk.
+pub type DeskKey = Box<[u8]>;
+/// Its octets.
+pub type DeskValue = Arc<[u8]>;
+
+/// A record of the desk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DeskRecord {
+    /// Its key, as [`keys::desk`] makes it.
+    pub key: DeskKey,
+    /// Its octets; `None` when it is gone.
+    pub value: Option<DeskValue>,
+}
+
+impl DeskRecord {
+    /// A record that is there from now on.
+    pub fn there(key: impl Into<DeskKey>, value: impl Into<DeskValue>) -> Self {
+        Self { key: key.into(), value: Some(value.into()) }
+    }
+
+    /// A record that is gone.
+    pub fn gone(key: impl Into<DeskKey>) -> Self {
+        Self { key: key.into(), value: None }
     }
 }
 
@@ -62,6 +99,8 @@ pub struct Beside {
     pub documents: Vec<(TariffName, u32, Arc<str>)>,
     /// Identifiers, and whom they mean from now on.
     pub identifiers: Vec<(TenantId, Identifier, Option<Owner>)>,
+    /// Records of the desk.
+    pub desk: Vec<DeskRecord>,
     /// What is noted in the audit log.
     pub audit: Option<AuditRecord>,
 }
@@ -93,6 +132,9 @@ impl Ready<'_> {
         for (tenant, identifier, owner) in &self.beside.identifiers {
             entry = entry.identifier(*tenant, identifier, *owner);
         }
+        for DeskRecord { key, value } in &self.beside.desk {
+            entry = entry.desk(key, value.as_deref());
+        }
         if let Some(Noted { position, chain, octets }) = &self.noted {
             entry = entry.audit(*position, *chain, octets);
         }
@@ -114,12 +156,14 @@ struct Waiting {
 pub struct Edge {
     waiting: Mutex<Waiting>,
     claims: Mutex<()>,
+    /// The desk, as the log has it.
+    desk: RwLock<BTreeMap<DeskKey, DeskValue>>,
 }
 
 impl Default for Edge {
     fn default() -> Self {
         let waiting = Waiting { dirty: VecDeque::new(), audited: (0, HashChain::START), recent: VecDeque::new() };
-        Self { waiting: Mutex::new(waiting), claims: Mutex::default() }
+        Self { waiting: Mutex::new(waiting), claims: Mutex::default(), desk: RwLock::default() }
     }
 }
 
@@ -154,10 +198,67 @@ impl Edge {
         waiting.dirty.extend(
             identifiers.map(|(tenant, identifier, owner)| EdgeRecord::identifier(*tenant, identifier, *owner, lsn)),
         );
+        if !beside.desk.is_empty() {
+            waiting.dirty.extend(beside.desk.iter().map(|record| EdgeRecord::desk(record, lsn)));
+            self.take_to_desk(&beside.desk);
+        }
         if let Some(noted) = ready.noted {
             waiting.note(noted, lsn);
         }
         lsn
+    }
+
+    fn take_to_desk(&self, records: &[DeskRecord]) {
+        let mut desk = self.desk.write();
+        for DeskRecord { key, value } in records {
+            match value {
+                Some(value) => drop(desk.insert(key.clone(), value.clone())),
+                None => drop(desk.remove(key)),
+            }
+        }
+    }
+
+    /// A record of the desk, as of the last entry that was appended: what follows from it waits for the durable mark.
+    pub fn desk_record(&self, key: &[u8]) -> Option<DeskValue> {
+        self.desk.read().get(key).cloned()
+    }
+
+    /// Records of the desk whose keys begin with `prefix`, from behind the key `after` on; at most `max`.
+    pub fn desk_records(&self, prefix: &[u8], after: Option<&[u8]>, max: usize) -> Vec<(DeskKey, DeskValue)> {
+        let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
+        let desk = self.desk.read();
+        let there = desk.range::<[u8], _>((from, Bound::Unbounded));
+        let own = there.take_while(|(key, _)| key.starts_with(prefix)).take(max);
+        own.map(|(key, value)| (key.clone(), value.clone())).collect()
+    }
+
+    /// Reads the desk from the state store; returns the record of the highest entry.
+    ///
+    /// # Errors
+    /// When it cannot be read, or a record is none.
+    pub fn load_desk(&self, state: &dyn StateStore) -> Result<Option<(Lsn, Vec<u8>)>, OpenError> {
+        let (mut bad, mut highest) = (None, None::<(Lsn, Vec<u8>)>);
+        let mut desk = self.desk.write();
+        state
+            .load(Family::Desk, &KeyRange::ALL, &mut |key, value| match records::decode_desk_value(value) {
+                Ok((octets, lsn)) => {
+                    if highest.as_ref().is_none_or(|(known, _)| *known < lsn) {
+                        highest = Some((lsn, key.to_vec()));
+                    }
+                    desk.insert(key.into(), octets.into());
+                }
+                Err(error) => {
+                    bad.get_or_insert(error);
+                }
+            })
+            .map_err(because("desk"))?;
+        bad.map_or(Ok(highest), |error| Err(because("a record of the desk")(error)))
+    }
+
+    /// Puts a record of the desk that the log's tail has among those that wait.
+    pub fn push_desk(&self, record: DeskRecord, lsn: Lsn) {
+        self.waiting.lock().dirty.push_back(EdgeRecord::desk(&record, lsn));
+        self.take_to_desk(&[record]);
     }
 
     /// Appends an entry of nothing else.
@@ -283,4 +384,43 @@ fn stored(state: &dyn StateStore, position: u64) -> Result<Option<(Noted, Lsn)>,
     let (octets, chain, lsn) =
         records::decode_audit_value(&value).map_err(because(&format!("audit record {position}")))?;
     Ok(Some((Noted { position, chain, octets: octets.into() }, lsn)))
+}
+
+#[cfg(test)]
+mod tests {
+    use balance_store::keys::{Drawer, desk};
+    use balance_store::{MemoryState, StateWrite};
+
+    use super::*;
+
+    /// What is read back from the state store, and from the log's tail behind it, is what was there: nothing that is gone
+    /// comes back, and records of one drawer stand in the order of their keys.
+    #[test]
+    fn the_desk_is_loaded_as_it_was() {
+        let (edge, state) = (Edge::default(), MemoryState::default());
+        let key = |rest: &[u8]| desk(Drawer::Drafts, rest);
+        let records = [
+            DeskRecord::there(key(b"b"), *b"two"),
+            DeskRecord::there(key(b"a"), *b"one"),
+            DeskRecord::there(key(b"c"), *b"three"),
+            DeskRecord::there(desk(Drawer::Requests, b"a"), *b"other"),
+            DeskRecord::gone(key(b"c")),
+        ];
+        for (number, record) in records.into_iter().enumerate() {
+            edge.push_desk(record, Lsn::new(number as u64 + 1));
+        }
+        for EdgeRecord { family, key, value, .. } in edge.take(100) {
+            state.write(&[StateWrite { family, key: &key, value: value.as_deref() }]).unwrap();
+        }
+        let again = Edge::default();
+        assert_eq!(again.load_desk(&state).unwrap().map(|(lsn, _)| lsn), Some(Lsn::new(4)));
+        again.push_desk(DeskRecord::gone(key(b"a")), Lsn::new(6));
+        for (edge, expected) in [(&edge, &["one", "two"][..]), (&again, &["two"])] {
+            let there = edge.desk_records(&desk(Drawer::Drafts, b""), None, 10);
+            let there: Vec<&[u8]> = there.iter().map(|(_, value)| &**value).collect();
+            assert_eq!(there, expected.iter().map(|text| text.as_bytes()).collect::<Vec<_>>());
+            assert_eq!(edge.desk_record(&desk(Drawer::Requests, b"a")).as_deref(), Some(&b"other"[..]));
+        }
+        assert_eq!(edge.desk_records(&desk(Drawer::Drafts, b""), Some(&key(b"a")), 10).len(), 1);
+    }
 }

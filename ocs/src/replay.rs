@@ -17,7 +17,7 @@ use rating_engine::tariff::TariffVersion;
 
 use crate::archive;
 use crate::directory::Directory;
-use crate::edge::EdgeRecord;
+use crate::edge::{DeskRecord, EdgeRecord};
 use crate::store::{Found, OpenError, Store, because, take_document};
 
 /// Frames read ahead of a lane.
@@ -56,11 +56,12 @@ pub(crate) fn replay(
         }
         read.map(|()| done)
     })?;
-    let (mut elsewhere, mut identifiers, mut audit) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut elsewhere, mut identifiers, mut audit, mut desk) = (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for lane in done {
         elsewhere.extend(lane.elsewhere);
         identifiers.extend(lane.identifiers);
         audit.extend(lane.audit);
+        desk.extend(lane.desk);
     }
     elsewhere.sort_by_key(|(lsn, _)| *lsn);
     for (lsn, write) in elsewhere {
@@ -79,6 +80,11 @@ pub(crate) fn replay(
     audit.sort_by_key(|(position, ..)| *position);
     for (position, chain, octets, lsn) in audit {
         store.edge.push_audit(position, chain, &octets, lsn);
+    }
+    // Changes of one entry stay in their order.
+    desk.sort_by_key(|(lsn, _)| *lsn);
+    for (lsn, record) in desk {
+        store.edge.push_desk(record, lsn);
     }
     Ok(())
 }
@@ -143,6 +149,7 @@ struct Left {
     elsewhere: Vec<(Lsn, LogWrite)>,
     identifiers: Vec<(Lsn, TenantId, Identifier, Option<Owner>)>,
     audit: Vec<(u64, HashChain, Box<[u8]>, Lsn)>,
+    desk: Vec<(Lsn, DeskRecord)>,
 }
 
 impl Lane<'_> {
@@ -189,6 +196,9 @@ impl Lane<'_> {
                 }
                 (None, LogWrite::Audit { position, chain, octets }) => {
                     left.audit.push((position, chain, octets, lsn));
+                }
+                (None, LogWrite::Desk { key, value }) => {
+                    left.desk.push((lsn, DeskRecord { key, value: value.map(Into::into) }));
                 }
                 // Whoever reads the frames has taken it already.
                 (None, LogWrite::Catalogue { .. }) => {}

@@ -280,7 +280,9 @@ pub fn load_from(
             let loaded = load_state(&*state, &catalogue, &shards, &directory, &mut found)?;
             let audited = edge.open_audit(&*state)?;
             let key = keys::audit(edge.audited().0).to_vec();
-            Ok(highest.max(loaded).max(audited.map(|lsn| Highest { lsn, family: Family::Audit, key })))
+            let audited = audited.map(|lsn| Highest { lsn, family: Family::Audit, key });
+            let desk = edge.load_desk(&*state)?.map(|(lsn, key)| Highest { lsn, family: Family::Desk, key });
+            Ok(highest.max(loaded).max(audited).max(desk))
         });
         (opening.join().map_err(|_| OpenError("the thread that opens the log panicked".to_owned())), loaded)
     });
@@ -481,7 +483,7 @@ fn kind_of(family: Family) -> Option<EntityKind> {
         Family::Sessions => Some(EntityKind::Session),
         Family::Subscribers => Some(EntityKind::Subscriber),
         Family::Mutations => Some(EntityKind::Mutation),
-        Family::Identifiers | Family::Catalogue | Family::Audit | Family::Meta => None,
+        Family::Identifiers | Family::Catalogue | Family::Audit | Family::Desk | Family::Meta => None,
     }
 }
 

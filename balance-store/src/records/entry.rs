@@ -35,6 +35,8 @@ const IDENTIFIER: u8 = 9;
 const IDENTIFIER_GONE: u8 = 10;
 const CATALOGUE: u8 = 11;
 const AUDIT: u8 = 12;
+const DESK: u8 = 13;
+const DESK_GONE: u8 = 14;
 
 /// Whom an identifier names, and in which charging group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +94,13 @@ pub enum LogWrite {
         /// It, for [`super::decode_audit`].
         octets: Box<[u8]>,
     },
+    /// A record of the desk, or that it is gone.
+    Desk {
+        /// Its key, which begins with its drawer.
+        key: Box<[u8]>,
+        /// Its octets.
+        value: Option<Box<[u8]>>,
+    },
 }
 
 impl LogWrite {
@@ -101,7 +110,9 @@ impl LogWrite {
             Self::Image(_, image) => shard.load(image, lsn),
             Self::Session(_, session, change) => shard.load_session_change(*session, change, lsn),
             Self::Gone(key, group) => shard.load(Image::Gone(key, group), lsn),
-            Self::Identifier(..) | Self::Catalogue { .. } | Self::Audit { .. } => return Some(self),
+            Self::Identifier(..) | Self::Catalogue { .. } | Self::Audit { .. } | Self::Desk { .. } => {
+                return Some(self);
+            }
         }
         None
     }
@@ -117,7 +128,8 @@ impl LogWrite {
             | Self::Gone(..)
             | Self::Identifier(..)
             | Self::Catalogue { .. }
-            | Self::Audit { .. } => None,
+            | Self::Audit { .. }
+            | Self::Desk { .. } => None,
         }
     }
 
@@ -125,7 +137,7 @@ impl LogWrite {
     pub const fn group(&self) -> Option<GroupId> {
         match self {
             Self::Image(group, _) | Self::Session(group, ..) | Self::Gone(_, group) => Some(*group),
-            Self::Identifier(..) | Self::Catalogue { .. } | Self::Audit { .. } => None,
+            Self::Identifier(..) | Self::Catalogue { .. } | Self::Audit { .. } | Self::Desk { .. } => None,
         }
     }
 }
@@ -198,6 +210,17 @@ impl<'a> EntryEncoder<'a> {
         w.u64(position);
         w.raw(chain.octets());
         w.octets(octets);
+        self
+    }
+
+    /// A record of the desk; `None` when it is gone.
+    pub fn desk(mut self, key: &[u8], value: Option<&[u8]>) -> Self {
+        let w = &mut self.0;
+        w.u8(if value.is_some() { DESK } else { DESK_GONE });
+        w.octets(key);
+        if let Some(value) = value {
+            w.octets(value);
+        }
         self
     }
 
@@ -347,6 +370,11 @@ fn read_write(r: &mut Reader<'_>, resolve: &Resolve<'_>) -> Read<Option<LogWrite
             chain: HashChain::from_octets(r.array("chain")?),
             octets: r.octets("audit record")?.into(),
         },
+        DESK => {
+            let key = r.octets("desk key")?.into();
+            LogWrite::Desk { key, value: Some(r.octets("desk record")?.into()) }
+        }
+        DESK_GONE => LogWrite::Desk { key: r.octets("desk key")?.into(), value: None },
         _ => return Err(Reader::error("write", offset, Fault::Value)),
     }))
 }

@@ -27,8 +27,8 @@ pub use context::{decode_context, encode_context};
 pub use entry::{Entry, EntryEncoder, EntryHead, LogWrite, Owner, decode_entry, decode_entry_head, encode_entry};
 pub use session::{SessionImage, decode_session, encode_session, encode_session_change};
 pub use state::{
-    EntityKind, StoredEntity, decode_document, decode_entity, decode_owner, encode_document, encode_entity,
-    encode_owner,
+    EntityKind, StoredEntity, decode_desk_value, decode_document, decode_entity, decode_owner, encode_desk_value,
+    encode_document, encode_entity, encode_owner,
 };
 pub use values::{Resolve, TariffRef};
 pub(crate) use values::{identifier_kind, identifier_of};

@@ -129,6 +129,23 @@ pub fn encode_document(out: &mut Vec<u8>, source: &[u8], lsn: Lsn) {
     w.raw(source);
 }
 
+/// Writes the value of a record of the desk at the end of `out`.
+pub fn encode_desk_value(out: &mut Vec<u8>, octets: &[u8], lsn: Lsn) {
+    let mut w = Writer::new(out);
+    w.fixed64(lsn.get());
+    w.raw(octets);
+}
+
+/// Reads the value of a record of the desk: its octets, and the stamp.
+///
+/// # Errors
+/// [`RecordError`] when it is none.
+pub fn decode_desk_value(value: &[u8]) -> Result<(&[u8], Lsn), RecordError> {
+    let mut r = Reader::new(value);
+    let lsn = Lsn::new(r.fixed64("stamp")?);
+    Ok((r.rest(), lsn))
+}
+
 /// Reads the value of a tariff document: as it was handed in.
 ///
 /// # Errors

@@ -25,13 +25,15 @@ pub enum Family {
     Mutations,
     /// The audit log, by position.
     Audit,
+    /// What operators keep beside the catalogue: drafts, schedules, requests that are remembered. See [`crate::keys::Drawer`].
+    Desk,
     /// Everything about the store itself. Keys that begin with a zero octet are the store's own.
     Meta,
 }
 
 impl Family {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Accounts,
         Self::Sessions,
         Self::Subscribers,
@@ -39,6 +41,7 @@ impl Family {
         Self::Catalogue,
         Self::Mutations,
         Self::Audit,
+        Self::Desk,
         Self::Meta,
     ];
 
@@ -53,6 +56,7 @@ impl Family {
             Self::Catalogue => "catalogue",
             Self::Mutations => "mutations",
             Self::Audit => "audit",
+            Self::Desk => "desk",
             Self::Meta => "meta",
         }
     }
