@@ -1,7 +1,8 @@
 //! Tariffs in time: every version of every tariff and offer, and which one is in force at an instant (R15).
 //!
-//! Versions are never taken away: sessions, subscriptions and CDRs name them. Publishing is to put in one more. Absent: who
-//! publishes, and whether they may.
+//! Versions are never taken away: sessions, subscriptions and CDRs name them. Publishing is to put in one more; rolling one
+//! back is to withdraw it from an instant on: it stays in force for what lies before, and can be found by its number for ever.
+//! Absent: who publishes, and whether they may.
 
 use std::sync::Arc;
 
@@ -26,8 +27,12 @@ pub struct Tariffs {
     by_name: HashMap<TariffName, Vec<Arc<TariffVersion>>>,
     /// Whether any has several versions.
     several: bool,
+    /// Versions that are withdrawn, and from when on.
+    withdrawn: HashMap<TariffName, Vec<(u32, Timestamp)>>,
     /// By version, ascending.
     offers: HashMap<OfferName, Vec<Arc<OfferVersion>>>,
+    /// Versions of offers that are not sold any more.
+    withdrawn_offers: HashMap<OfferName, Vec<u32>>,
     /// Accounting periods, where they are kept.
     periods: Option<Arc<Periods>>,
 }
@@ -42,10 +47,23 @@ impl Tariffs {
         self.several |= versions.len() > 1;
     }
 
-    /// The version of this tariff in force at `at`: of those that have begun the one that began last, of several with the
-    /// same beginning the one with the highest number.
+    /// Withdraws a version from `from` on: whatever begins then, and whatever is split by versions, is charged by the others.
+    pub fn withdraw(&mut self, name: &TariffName, version: u32, from: Timestamp) {
+        let withdrawn = self.withdrawn.entry(name.clone()).or_default();
+        withdrawn.retain(|(known, _)| *known != version);
+        withdrawn.push((version, from));
+    }
+
+    /// The version of this tariff in force at `at`: of those that have begun and are not withdrawn the one that began last, of
+    /// several with the same beginning the one with the highest number.
     pub fn at(&self, name: &TariffName, at: Timestamp) -> Option<&Arc<TariffVersion>> {
-        self.versions(name).iter().rev().find(|version| version.valid_from() <= at)
+        let withdrawn = self.withdrawals(name);
+        self.versions(name).iter().rev().find(|version| version.valid_from() <= at && stands(version, withdrawn, at))
+    }
+
+    fn withdrawals(&self, name: &TariffName) -> &[(u32, Timestamp)] {
+        // Mostly nothing is.
+        if self.withdrawn.is_empty() { &[] } else { self.withdrawn.get(name).map_or(&[], |withdrawn| withdrawn) }
     }
 
     /// All versions of a tariff, in the order in which they come into force.
@@ -59,6 +77,14 @@ impl Tariffs {
         versions.retain(|known| known.version() != version.version());
         versions.push(version);
         versions.sort_by_key(|version| version.version());
+    }
+
+    /// Sells a version of an offer no more; whoever holds it keeps it.
+    pub fn withdraw_offer(&mut self, name: &OfferName, version: u32) {
+        let withdrawn = self.withdrawn_offers.entry(name.clone()).or_default();
+        if !withdrawn.contains(&version) {
+            withdrawn.push(version);
+        }
     }
 
     /// Takes these accounting periods, unless it has later ones.
@@ -80,11 +106,17 @@ impl Tariffs {
         }
     }
 
-    /// A version of an offer; the newest where none is named.
+    /// A version of an offer; the newest that is sold where none is named.
     pub fn offer(&self, name: &OfferName, version: Option<u32>) -> Option<&Arc<OfferVersion>> {
         let versions = self.offers.get(name)?;
         match version {
-            None => versions.last(),
+            None => {
+                let withdrawn = self.withdrawn_offers.get(name);
+                let is_sold = |version: &&Arc<OfferVersion>| {
+                    withdrawn.is_none_or(|withdrawn| !withdrawn.contains(&version.version()))
+                };
+                versions.iter().rev().find(is_sold)
+            }
             Some(number) => versions.iter().find(|version| version.version() == number),
         }
     }
@@ -100,11 +132,17 @@ impl Tariffs {
     }
 }
 
+/// Whether a version is not withdrawn at `at`.
+fn stands(version: &TariffVersion, withdrawn: &[(u32, Timestamp)], at: Timestamp) -> bool {
+    withdrawn.iter().all(|(number, from)| *number != version.version() || at < *from)
+}
+
 /// The versions that one session is charged by.
 #[derive(Clone, Copy, Debug)]
 pub struct Book<'a> {
     first: &'a Arc<TariffVersion>,
     versions: &'a [Arc<TariffVersion>],
+    withdrawn: &'a [(u32, Timestamp)],
     periods: Option<&'a Periods>,
 }
 
@@ -112,7 +150,8 @@ impl<'a> Book<'a> {
     /// The versions of a session that began with `first`.
     pub fn new(first: &'a Arc<TariffVersion>, tariffs: &'a Tariffs) -> Self {
         let versions = if tariffs.several { tariffs.versions(first.name()) } else { &[] };
-        Self { first, versions, periods: tariffs.periods.as_deref() }
+        let withdrawn = tariffs.withdrawals(first.name());
+        Self { first, versions, withdrawn, periods: tariffs.periods.as_deref() }
     }
 
     /// Whether both instants are in one accounting period.
@@ -134,8 +173,11 @@ impl<'a> Book<'a> {
         let begun = self.versions.partition_point(|version| version.valid_from() <= at);
         let (past, to_come) = self.versions.split_at(begun);
         let fits = |version: &&'a Arc<TariffVersion>| version.currency() == self.first.currency();
-        let until = to_come.iter().find(fits).map_or(Timestamp::NEVER, |next| next.valid_from());
-        (past.iter().rev().find(fits).unwrap_or(self.first), until)
+        let mut until = to_come.iter().find(fits).map_or(Timestamp::NEVER, |next| next.valid_from());
+        let ends = self.withdrawn.iter().map(|(_, from)| *from).filter(|from| *from > at);
+        until = ends.fold(until, Timestamp::min);
+        let in_force = |version: &&'a Arc<TariffVersion>| fits(version) && stands(version, self.withdrawn, at);
+        (past.iter().rev().find(in_force).unwrap_or(self.first), until)
     }
 
     /// A version by number.

@@ -657,6 +657,65 @@ fn a_session_may_keep_its_version() {
     );
 }
 
+/// Version 2 is rolled back at 7200 s: what begins then, and what is used from then on by who splits, is at version 1 again; what
+/// lies before, however late it is told, stays at version 2.
+#[test]
+fn a_version_is_rolled_back() {
+    check(
+        "
+        price 1  0.60/60s  pulse 60/60
+        price 2  0.10/ev
+        version 3600s
+        price 1  0.30/60s  pulse 60/60
+        price 2  0.20/ev
+        account A  balance 10.00
+        7140s  A/1 initial #0         1 want 300s  -> granted 300s
+        7200s  withdraw 2
+        7200s  A/2 debit #0           2 want 1ev   -> granted 1ev cost 0.10
+        7200s  A/3 debit #0 at=7199s  2 want 1ev   -> granted 1ev cost 0.20
+        7320s  A/1 terminate #1       1 used 180s  -> settled
+        windows A v1 any 0.10, v2 any 0.20, v2 any 0.30, v1 any 1.20
+    ",
+    );
+}
+
+/// R15, 'session_start': a call keeps the version it began with, also one that is rolled back meanwhile.
+#[test]
+fn a_session_may_keep_a_version_that_is_rolled_back() {
+    check(
+        "
+        price 1  0.60/60s  pulse 60/60
+        version 3600s session_start
+        price 1  0.30/60s  pulse 60/60
+        account A  balance 10.00
+        7140s  A/1 initial #0    1 want 300s  -> granted 300s
+        7200s  withdraw 2
+        7320s  A/1 terminate #1  1 used 180s  -> settled
+        7320s  A/2 initial #0    1 want 300s  -> granted 300s
+        7380s  A/2 terminate #1  1 used 60s   -> settled
+        windows A v2 any 0.90, v1 any 0.60
+    ",
+    );
+}
+
+/// A version that is rolled back before it begins never comes into force; one that follows it does.
+#[test]
+fn a_version_is_rolled_back_before_it_begins() {
+    check(
+        "
+        price 2  0.10/ev
+        version 3600s
+        price 2  0.20/ev
+        version 7200s
+        price 2  0.15/ev
+        account A  balance 10.00
+        60s    withdraw 2
+        3600s  A/1 debit #0  2 want 1ev  -> granted 1ev cost 0.10
+        7200s  A/2 debit #0  2 want 1ev  -> granted 1ev cost 0.15
+    ",
+    );
+}
+
 /// A version is a switch for grants, too: 10 MiB are held at the dearer 0.05.
 #[test]
 fn a_grant_across_versions() {

@@ -13,6 +13,7 @@ mod answer;
 mod audit;
 mod cdr;
 mod context;
+mod desk;
 mod entry;
 mod session;
 mod state;
@@ -24,6 +25,9 @@ pub use answer::{decode_answer, decode_mutation, encode_answer, encode_mutation}
 pub use audit::{AuditRecord, Difference, decode_audit, decode_audit_value, encode_audit, encode_audit_value};
 pub use cdr::{CdrParts, StoredCdr, StoredLine, StoredRating, cdr_parts, decode_cdr, encode_cdr, join_cdr};
 pub use context::{decode_context, encode_context};
+pub use desk::{
+    Deed, DoneRequest, Dossier, Schedule, decode_done_request, decode_dossier, encode_done_request, encode_dossier,
+};
 pub use entry::{Entry, EntryEncoder, EntryHead, LogWrite, Owner, decode_entry, decode_entry_head, encode_entry};
 pub use session::{SessionImage, decode_session, encode_session, encode_session_change};
 pub use state::{

@@ -10,8 +10,9 @@ use ocs_api::client::{AccountsClient, ClockClient, UsageClient};
 use ocs_api::{
     AccountChange, AccountSelector, AccountSnapshot, Ask, AuditVerdict, Caller, CdrId, Changed, ChargeError,
     ChargeOperations, ChargePage, ChargesAsked, ClientAnswer, ClockAccess, ClockReading, ClockRefusal, Loaded,
-    NewAccount, OperationError, Operations, Payer, Put, Recorded, RefundAsked, Refunded, Row, Selection, SessionChange, SessionFilter,
-    SessionSnapshot, SubscriberPut, SubscriberSelector, SubscriberSnapshot, TopUp, ToppedUp, TransferAsked,
+    NewAccount, OperationError, Operations, Payer, Put, Recorded, RefundAsked, Refunded, Row, Selection, SessionChange,
+    SessionFilter, SessionSnapshot, SubscriberPut, SubscriberSelector, SubscriberSnapshot, TopUp, ToppedUp,
+    TransferAsked,
 };
 use ocs_proto::cdr::v1::RatedCdr;
 use ocs_proto::charging::v1 as common;

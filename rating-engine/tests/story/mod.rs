@@ -362,6 +362,11 @@ impl Teller {
                 };
                 mutated(&self.world().give_back(number, amount, request, at(seconds)))
             }
+            ["withdraw", version] => {
+                let version = version.parse().expect("a number");
+                self.world().tariffs.withdraw(&TariffName::new(crate::world::TARIFF), version, at(seconds));
+                "done".to_owned()
+            }
             ["cancel", name, subscription] => {
                 let account = AccountId::new(account_number(name));
                 let subscription = subscription.parse().expect("a number");

@@ -28,7 +28,7 @@ use rating_engine::time::Timestamp;
 use rating_engine::units::Measure;
 
 /// The tariff that every subscriber of a [`World`] has.
-const TARIFF: &str = "t";
+pub(crate) const TARIFF: &str = "t";
 
 /// A shard, the tariff in force, and every CDR so far.
 pub(crate) struct World {
