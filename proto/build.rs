@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use prost::Message;
 
 /// Every file with a service; what they import comes with them.
-const FILES: [&str; 7] = [
+const FILES: [&str; 8] = [
     CDR_FILE,
     "ocs/operator/v1/accounts.proto",
     "ocs/operator/v1/audit.proto",
+    "ocs/operator/v1/catalogue.proto",
     "ocs/operator/v1/clock.proto",
     "ocs/operator/v1/sessions.proto",
     "ocs/operator/v1/subscribers.proto",

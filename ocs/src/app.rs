@@ -34,6 +34,7 @@ use crate::feed::StoreFeed;
 use crate::grpc::CountCalls;
 use crate::gy::{GyFront, GyHandler};
 use crate::operations::Desk;
+use crate::publishing::Publisher;
 use crate::store::{self, Loaded, OpenError, Running, because};
 use crate::tail::Tail;
 use crate::telemetry::Telemetry;
@@ -67,6 +68,7 @@ pub struct App {
     telemetry: Arc<Telemetry>,
     disk: Tending,
     asking: Arc<Asking>,
+    publisher: Arc<Publisher>,
 }
 
 /// Installs the metrics exporter and serves it.
@@ -125,6 +127,8 @@ impl App {
             failed: failed.clone(),
         };
         let running = store::run(config, loaded, clock, telemetry.clone(), failed)?;
+        let (charging, catalogue) = (running.charging.clone(), running.store.catalogue.clone());
+        let publisher = Arc::new(Publisher::open(charging, catalogue, config.catalogue.four_eyes)?);
         let durable = running.charging.journal.mark().clone();
         let (told, mark) = watch::channel(durable.get().get());
         durable.on_advance(move |lsn| {
@@ -136,7 +140,22 @@ impl App {
         let server = Server::new(transport(config), peers, GyHandler::new(front), mark.clone());
         let stats = server.stats();
         let partition = PartitionId::new(config.data.partition);
-        Ok(Self { running, server, stats, gy, grpc, tls, gate, clock_access, mark, partition, telemetry, disk, asking })
+        Ok(Self {
+            running,
+            server,
+            stats,
+            gy,
+            grpc,
+            tls,
+            gate,
+            clock_access,
+            mark,
+            partition,
+            telemetry,
+            disk,
+            asking,
+            publisher,
+        })
     }
 
     /// Serves until `shutdown` is ready, then ends in good order.
@@ -158,12 +177,13 @@ impl App {
             telemetry,
             disk,
             asking,
+            publisher,
         } = self;
         let (stop, stopping) = watch::channel(false);
         let ended = |mut stopping: watch::Receiver<bool>| async move {
             let _ = stopping.wait_for(|stop| *stop).await;
         };
-        let desk = Arc::new(Desk::new(&running, mark).asking(asking));
+        let desk = Arc::new(Desk::new(&running, mark, publisher.clone()).asking(asking));
         let feed = Arc::new(StoreFeed::new(running.store.cdrs.clone(), partition));
         let export = CdrExportService::new(feed, ExportLimits::default());
         let streams = export.stats();
@@ -185,7 +205,7 @@ impl App {
             running.tail.clone(),
         ));
         let over = Arc::new(AtomicBool::new(false));
-        let expiry = expiry_thread(&running, over.clone())?;
+        let expiry = expiry_thread(&running, publisher, over.clone())?;
         let disk = disk.start(over.clone())?;
         health.set_service_status("", tonic_health_serving()).await;
         tracing::info!("serving");
@@ -281,8 +301,12 @@ fn transport(config: &Config) -> diameter_tcp::Config {
     }
 }
 
-/// Ends silent sessions as time passes; a manual clock is served by whoever moves it.
-fn expiry_thread(running: &Running, over: Arc<AtomicBool>) -> Result<std::thread::JoinHandle<()>, OpenError> {
+/// Publishes what is due and ends silent sessions as time passes; a manual clock is served by whoever moves it.
+fn expiry_thread(
+    running: &Running,
+    publisher: Arc<Publisher>,
+    over: Arc<AtomicBool>,
+) -> Result<std::thread::JoinHandle<()>, OpenError> {
     let charging = running.charging.clone();
     let run = move || {
         while !over.load(Ordering::Acquire) {
@@ -301,6 +325,7 @@ fn expiry_thread(running: &Running, over: Arc<AtomicBool>) -> Result<std::thread
                     "the system clock stepped back, or is behind what the log says; time goes on without it"
                 );
             }
+            publisher.publish_due(charging.clock.now());
             charging.expire(charging.clock.now());
         }
     };

@@ -90,6 +90,9 @@ pub enum Command {
     /// The clock of `ocs dev --clock manual`.
     #[command(subcommand)]
     Clock(ClockCommand),
+    /// The catalogue of a running system: drafts, approval, publishing, rolling back.
+    #[command(subcommand)]
+    Catalogue(CatalogueCommand),
 }
 
 /// `ocs serve`.
@@ -136,6 +139,9 @@ pub struct Dev {
     /// Seconds between the beginnings of checkpoints.
     #[arg(long, default_value_t = 10)]
     pub checkpoint_seconds: u64,
+    /// Let whoever drafted a document approve it: here every caller is the same.
+    #[arg(long)]
+    pub no_four_eyes: bool,
     /// Say less.
     #[arg(long, short)]
     pub quiet: bool,
@@ -1017,4 +1023,258 @@ pub struct Server {
     /// File with the token that says who calls.
     #[arg(long, env = "OCS_TOKEN_FILE")]
     pub token_file: Option<PathBuf>,
+}
+
+/// The catalogue of a running system.
+#[derive(Debug, Subcommand)]
+pub enum CatalogueCommand {
+    /// List versions of tariffs, offers and accounting periods, and where they are on their way.
+    #[command(after_help = "Examples:\n  ocs catalogue list\n  ocs catalogue list --state draft -o json")]
+    List {
+        /// Only in this state: draft, approved, scheduled, published, rolled-back.
+        #[arg(long, value_enum)]
+        state: Option<DocumentState>,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Print the text of a version.
+    #[command(after_help = "Example:\n  ocs catalogue show tariffs/smart/versions/3 > smart-3.yaml")]
+    Show {
+        /// Its name: tariffs/smart/versions/3, offers/gold/versions/1, accounting/versions/2.
+        name: String,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form: the text, or everything.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Hand in a draft; it may be replaced until it is approved.
+    #[command(after_help = "Example:\n  ocs catalogue put smart-3.yaml --reason 'prices of April'")]
+    Put {
+        /// The document (YAML or JSON).
+        file: PathBuf,
+        /// The etag of the draft that it replaces; "-" when there must be none; without it, whatever there is.
+        #[arg(long, default_value = "")]
+        etag: String,
+        /// How it is asked for.
+        #[command(flatten)]
+        asked: CatalogueAsked,
+    },
+    /// Delete what is not published.
+    #[command(after_help = "Example:\n  ocs catalogue delete tariffs/smart/versions/3")]
+    Delete {
+        /// Its name.
+        name: String,
+        /// How it is asked for.
+        #[command(flatten)]
+        asked: CatalogueAsked,
+    },
+    /// Say everything that is wrong with a document, by itself and beside what is published.
+    #[command(after_help = "Exit code 0: it is good; 1: it is not.\n\nExample:\n  ocs catalogue validate smart-3.yaml")]
+    Validate {
+        /// The document (YAML or JSON).
+        file: PathBuf,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// What changed in meaning: between a version and the one that counts now, or another one.
+    #[command(
+        after_help = "Exit code 0: nothing differs; 1: something does.\n\nExamples:\n  ocs catalogue diff tariffs/smart/versions/3\n  ocs catalogue diff tariffs/smart/versions/3 --old tariffs/smart/versions/1\n  ocs catalogue diff --file smart-3.yaml"
+    )]
+    Diff {
+        /// Name of the new version.
+        #[arg(required_unless_present = "file", conflicts_with = "file")]
+        name: Option<String>,
+        /// A document that is not handed in.
+        #[arg(long)]
+        file: Option<PathBuf>,
+        /// Name of the old version; without it, the one that counts now.
+        #[arg(long, default_value = "")]
+        old: String,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// What would one use cost, and why; on a copy, nothing is charged.
+    #[command(
+        after_help = "Exit code 0: it would be charged; 1: it would be refused.\n\nExamples:\n  ocs catalogue simulate --draft tariffs/smart/versions/3 --service voice --to +4930123456 --used '5 min'\n  ocs catalogue simulate --who msisdn-4917000000001 --rating-group 10 --used '3 MiB'"
+    )]
+    Simulate(Box<CatalogueSimulate>),
+    /// What would a period have cost under a version: stored usage priced again.
+    #[command(
+        after_help = "Exit code 0: all of it could be simulated; 1: some could not, and why.\n\nExample:\n  ocs catalogue simulate-period tariffs/smart/versions/3 --from 2027-01-01 --to 2027-02-01"
+    )]
+    SimulatePeriod {
+        /// Name of a tariff's version, draft or not.
+        name: String,
+        /// First instant of the period, e.g. 2027-01-01 or 2027-01-01T00:00:00+01:00; UTC where nothing else is said.
+        #[arg(long)]
+        from: String,
+        /// First instant after it.
+        #[arg(long)]
+        to: String,
+        /// How many subscribers to name that would have paid most more, and most less.
+        #[arg(long, default_value_t = 10)]
+        top: u32,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Approve a draft that somebody else wrote.
+    #[command(after_help = "Example:\n  ocs catalogue approve tariffs/smart/versions/3 --etag 90b5c4a1f0e2d3c4")]
+    Approve {
+        /// Its name.
+        name: String,
+        /// The etag of what was read; without it, of what there is now.
+        #[arg(long)]
+        etag: Option<String>,
+        /// How it is asked for.
+        #[command(flatten)]
+        asked: CatalogueAsked,
+    },
+    /// Publish what is approved: now, or at an instant.
+    #[command(
+        after_help = "Examples:\n  ocs catalogue publish tariffs/smart/versions/3\n  ocs catalogue publish offers/gold/versions/2 --at 2027-04-01T00:00:00+02:00"
+    )]
+    Publish {
+        /// Its name.
+        name: String,
+        /// When; without it, now.
+        #[arg(long)]
+        at: Option<String>,
+        /// How it is asked for.
+        #[command(flatten)]
+        asked: CatalogueAsked,
+    },
+    /// Take a published version back: the one before counts from now on.
+    #[command(after_help = "Example:\n  ocs catalogue rollback tariffs/smart/versions/3 --reason 'wrong night rate'")]
+    Rollback {
+        /// Its name.
+        name: String,
+        /// How it is asked for.
+        #[command(flatten)]
+        asked: CatalogueAsked,
+    },
+    /// Print every change of a document, a JSON object a line, until it is stopped.
+    #[command(after_help = "Example:\n  ocs catalogue watch")]
+    Watch {
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+    },
+    /// Close every accounting period before an instant.
+    #[command(
+        after_help = "A closed period stays closed.\n\nExample:\n  ocs catalogue close-period --until 2027-02-01"
+    )]
+    ClosePeriod {
+        /// First instant of the oldest period that stays open, by the wall clock of the periods.
+        #[arg(long)]
+        until: String,
+        /// How it is asked for.
+        #[command(flatten)]
+        asked: CatalogueAsked,
+    },
+}
+
+/// States of documents.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum DocumentState {
+    /// It may be replaced.
+    Draft,
+    /// It can be published.
+    Approved,
+    /// It will be published.
+    Scheduled,
+    /// It counts, or another version does.
+    Published,
+    /// It counts no more.
+    RolledBack,
+}
+
+/// How a change of the catalogue is asked for.
+#[derive(Clone, Debug, Args)]
+pub struct CatalogueAsked {
+    /// Idempotency key: the same key is done once. Made up when it is left out.
+    #[arg(long)]
+    pub key: Option<String>,
+    /// Why, for the audit log.
+    #[arg(long, default_value = "")]
+    pub reason: String,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub server: Server,
+    /// Form.
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
+}
+
+/// `ocs catalogue simulate`.
+#[derive(Debug, Args)]
+pub struct CatalogueSimulate {
+    /// Names of drafts that count beside, or in place of, what is published.
+    #[arg(long, num_args = 1..)]
+    pub draft: Vec<String>,
+    /// Whose account: a subscriber's number or an identifier. Without it, a made-up one.
+    #[arg(long)]
+    pub who: Option<String>,
+    /// The tariff to charge by; needed for a made-up account when no single draft says it.
+    #[arg(long, default_value = "")]
+    pub tariff: String,
+    /// Offers that the account has just bought.
+    #[arg(long, num_args = 1..)]
+    pub offers: Vec<String>,
+    /// Money of the made-up account, before it bought them.
+    #[arg(long, default_value = "1000.00")]
+    pub balance: String,
+    /// What was used: '5 min', '3 MiB', 1.
+    #[arg(long)]
+    pub used: String,
+    /// When it began: 2027-01-13T20:58:00Z; without it, now.
+    #[arg(long)]
+    pub at: Option<String>,
+    /// The service: data, voice, sms, mms or other-N.
+    #[arg(long, default_value = "data")]
+    pub service: String,
+    /// The rating group.
+    #[arg(long)]
+    pub rating_group: Option<u32>,
+    /// The service identifier.
+    #[arg(long)]
+    pub service_id: Option<u32>,
+    /// The number called.
+    #[arg(long, default_value = "")]
+    pub to: String,
+    /// The number that calls: the call comes in.
+    #[arg(long, default_value = "")]
+    pub from: String,
+    /// The network visited, MCC and MNC: 20801.
+    #[arg(long, default_value = "")]
+    pub visited: String,
+    /// The radio access: lte, nr, nb-iot, or a 3GPP-RAT-Type number.
+    #[arg(long, default_value = "")]
+    pub rat: String,
+    /// The access point (DNN).
+    #[arg(long, default_value = "")]
+    pub apn: String,
+    /// How to reach the server.
+    #[command(flatten)]
+    pub server: Server,
+    /// Form.
+    #[arg(long, short, value_enum, default_value_t = Output::Table)]
+    pub output: Output,
 }

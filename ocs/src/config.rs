@@ -24,12 +24,28 @@ pub struct Config {
     pub grpc: Grpc,
     /// Who may call it.
     pub access: Access,
+    /// How the catalogue is changed. No file says so: only `ocs dev` may do without a second person.
+    #[serde(skip)]
+    pub catalogue: Catalogue,
     /// Prometheus metrics.
     pub metrics: Metrics,
     /// Limits (everything is bounded).
     pub limits: Limits,
     /// Logs.
     pub logs: Logs,
+}
+
+/// How the catalogue is changed.
+#[derive(Clone, Copy, Debug)]
+pub struct Catalogue {
+    /// Whether a draft is approved by somebody else than its author.
+    pub four_eyes: bool,
+}
+
+impl Default for Catalogue {
+    fn default() -> Self {
+        Self { four_eyes: true }
+    }
 }
 
 /// Where data lives and how it is made durable.

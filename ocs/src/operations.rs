@@ -4,6 +4,7 @@
 
 mod accounts;
 mod audit;
+mod catalogue;
 mod charges;
 mod sessions;
 mod subscribers;
@@ -34,6 +35,7 @@ use crate::asking::Asking;
 use crate::audit_log::By;
 use crate::charging::{Charged, Charging, Noting};
 use crate::clock::ClockError;
+use crate::publishing::Publisher;
 use crate::store::{Catalogue, Running};
 
 /// How long a usage record waits before it looks again whether there is room for it.
@@ -49,6 +51,9 @@ pub struct Desk {
     files: Arc<Files>,
     mark: watch::Receiver<u64>,
     asking: Option<Arc<Asking>>,
+    publisher: Arc<Publisher>,
+    /// Held by the one simulation of a period that may run.
+    simulating: Arc<Semaphore>,
 }
 
 /// What is read beside the shards.
@@ -69,7 +74,7 @@ impl std::fmt::Debug for Files {
 
 impl Desk {
     /// Over a running system; `mark` follows the durable mark.
-    pub fn new(running: &Running, mark: watch::Receiver<u64>) -> Self {
+    pub fn new(running: &Running, mark: watch::Receiver<u64>, publisher: Arc<Publisher>) -> Self {
         let Running { charging, store, partition, .. } = running;
         let files = Files {
             catalogue: store.catalogue.clone(),
@@ -78,7 +83,8 @@ impl Desk {
             partition: *partition,
             walks: Semaphore::new(WALKS_MAX),
         };
-        Self { charging: charging.clone(), files: Arc::new(files), mark, asking: None }
+        let (charging, files, simulating) = (charging.clone(), Arc::new(files), Arc::new(Semaphore::new(1)));
+        Self { charging, files, mark, asking: None, publisher, simulating }
     }
 
     /// Asks sessions that wait for money to ask again when it arrives.
@@ -134,12 +140,14 @@ impl Desk {
         if to < now {
             return Err(ClockRefusal::Past { now });
         }
-        let charging = self.charging.clone();
+        let (charging, publisher) = (self.charging.clone(), self.publisher.clone());
         let moved = tokio::task::spawn_blocking(move || {
-            while let Some(due) = charging.next_deadline().filter(|due| *due <= to) {
+            let next = || charging.next_deadline().into_iter().chain(publisher.next_due()).min();
+            while let Some(due) = next().filter(|due| *due <= to) {
                 // A deadline that has passed is dealt with now.
                 let now = charging.clock.now().max(due);
                 let _ = charging.clock.set(now);
+                publisher.publish_due(now);
                 charging.expire(now);
             }
             charging.clock.set(to)

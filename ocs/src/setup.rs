@@ -132,9 +132,9 @@ fn has_had(account: &Account, offer: &OfferName, offers: &[OfferName], subscribe
 /// What is in a data folder, asked before anything is written to it. Every answer is for people.
 #[derive(Clone, Copy, Debug)]
 pub struct There<'a> {
-    catalogue: &'a Catalogue,
-    shards: &'a Shards,
-    directory: &'a Directory,
+    pub(crate) catalogue: &'a Catalogue,
+    pub(crate) shards: &'a Shards,
+    pub(crate) directory: &'a Directory,
 }
 
 impl<'a> There<'a> {

@@ -77,8 +77,15 @@ pub(crate) fn because<E: std::fmt::Display>(doing: &str) -> impl Fn(E) -> OpenEr
     move |error| OpenError(format!("{doing}: {error}"))
 }
 
+/// What stands before an offer's name where documents of all kinds are kept.
+const OFFER: &str = "offer:";
+
+fn offer_kept_as(name: &OfferName) -> String {
+    format!("{OFFER}{name}")
+}
+
 /// Accounting periods, and the hash of what their document says.
-type Accounting = (Arc<Periods>, [u8; 32]);
+pub type Accounting = (Arc<Periods>, [u8; 32]);
 
 /// All versions of tariffs and offers that are known, by name and number, and accounting periods.
 #[derive(Debug, Default)]
@@ -86,6 +93,8 @@ pub struct Catalogue {
     tariffs: Mutex<BTreeMap<(TariffName, u32), Arc<TariffVersion>>>,
     offers: Mutex<BTreeMap<(OfferName, u32), Arc<OfferVersion>>>,
     periods: Mutex<BTreeMap<u32, Accounting>>,
+    /// What counts no more, by the name under which it is kept and its number, and from when on.
+    withdrawn: Mutex<BTreeMap<(String, u32), Timestamp>>,
 }
 
 impl Catalogue {
@@ -115,11 +124,30 @@ impl Catalogue {
         self.offers.lock().get(&(name.clone(), version)).cloned()
     }
 
-    /// The newest version of an offer.
+    /// The newest version of an offer that is sold.
     pub fn newest_offer(&self, name: &OfferName) -> Option<Arc<OfferVersion>> {
-        let versions = self.offers.lock();
-        let (_, version) = versions.range((name.clone(), 0)..=(name.clone(), u32::MAX)).next_back()?;
-        Some(version.clone())
+        let (versions, withdrawn) = (self.offers.lock(), self.withdrawn.lock());
+        let all = versions.range((name.clone(), 0)..=(name.clone(), u32::MAX)).rev();
+        let is_sold = |version: &OfferVersion| !withdrawn.contains_key(&(offer_kept_as(name), version.version()));
+        all.map(|(_, version)| version).find(|version| is_sold(version)).cloned()
+    }
+
+    /// What counts no more from `from` on.
+    pub fn withdraw(&self, kept_as: &str, version: u32, from: Timestamp) {
+        self.withdrawn.lock().insert((kept_as.to_owned(), version), from);
+    }
+
+    /// All versions of everything.
+    pub fn documents(&self) -> Vec<Document> {
+        let mut all: Vec<Document> = self.tariffs.lock().values().cloned().map(Document::Tariff).collect();
+        all.extend(self.offers.lock().values().cloned().map(Document::Offer));
+        all.extend(self.periods.lock().values().cloned().map(|(periods, hash)| Document::Accounting(periods, hash)));
+        all
+    }
+
+    /// Accounting periods in a version, with the hash of what they say.
+    pub fn periods_of(&self, version: u32) -> Option<Accounting> {
+        self.periods.lock().get(&version).cloned()
     }
 
     /// The accounting periods that count.
@@ -163,6 +191,12 @@ impl Catalogue {
         self.tariffs.lock().values().for_each(|version| tariffs.insert(version.clone()));
         self.offers.lock().values().for_each(|version| tariffs.insert_offer(version.clone()));
         self.periods.lock().values().for_each(|(periods, _)| tariffs.insert_periods(periods.clone()));
+        for ((kept_as, version), from) in &*self.withdrawn.lock() {
+            match kept_as.strip_prefix(OFFER) {
+                Some(offer) => tariffs.withdraw_offer(&OfferName::new(offer), *version),
+                None => tariffs.withdraw(&TariffName::new(kept_as), *version, *from),
+            }
+        }
         tariffs
     }
 }
@@ -316,6 +350,7 @@ pub fn load_from(
     found.newest = newest(&*store.log)?;
     let loaded = began.elapsed();
     replay(&store, &shards, &directory, &mut found)?;
+    take_withdrawals(&store.edge, &store.catalogue)?;
     let replayed = began.elapsed();
     rebuild(&store, &shards, &directory, now.max(found.newest), checkpoint)?;
     found.took = began.elapsed();
@@ -474,6 +509,18 @@ fn load_catalogue(
 pub(crate) fn take_document(catalogue: &Catalogue, source: &[u8]) -> Result<(), OpenError> {
     let text = std::str::from_utf8(source).map_err(because("a stored tariff or offer"))?;
     catalogue.insert(crate::catalogue::parse_stored(text).map_err(because("a stored tariff or offer"))?);
+    Ok(())
+}
+
+/// What the desk says was rolled back.
+fn take_withdrawals(edge: &Edge, catalogue: &Catalogue) -> Result<(), OpenError> {
+    let wrong = because("a dossier of the desk");
+    for (key, value) in edge.desk_records(&keys::desk(keys::Drawer::Drafts, b""), None, usize::MAX) {
+        if let Some(withdrawn) = records::decode_dossier(&value).map_err(&wrong)?.withdrawn {
+            let (name, version) = keys::read_catalogue(key.get(1..).unwrap_or_default()).map_err(&wrong)?;
+            catalogue.withdraw(name.as_str(), version, withdrawn.at);
+        }
+    }
     Ok(())
 }
 

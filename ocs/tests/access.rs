@@ -44,6 +44,19 @@ const ALLOWED: &str = "
     /ocs.operator.v1.Accounts/UpdateAccount                         no     no      no            no              yes      no      no      yes
     /ocs.operator.v1.AuditLog/ListAuditRecords                      no     no      no            no              no       no      yes     yes
     /ocs.operator.v1.AuditLog/VerifyAuditLog                        no     no      no            no              no       no      yes     yes
+    /ocs.operator.v1.Catalogue/ApproveDraft                         no     no      no            yes             no       no      no      yes
+    /ocs.operator.v1.Catalogue/CloseAccountingPeriod                no     no      no            no              yes      no      no      yes
+    /ocs.operator.v1.Catalogue/DeleteDraft                          no     no      yes           no              no       no      no      yes
+    /ocs.operator.v1.Catalogue/DiffDocuments                        yes    yes     yes           yes             yes      yes     yes     yes
+    /ocs.operator.v1.Catalogue/GetDocument                          yes    yes     yes           yes             yes      yes     yes     yes
+    /ocs.operator.v1.Catalogue/ListDocuments                        yes    yes     yes           yes             yes      yes     yes     yes
+    /ocs.operator.v1.Catalogue/PublishDocument                      no     no      no            no              yes      no      no      yes
+    /ocs.operator.v1.Catalogue/PutDraft                             no     no      yes           no              no       no      no      yes
+    /ocs.operator.v1.Catalogue/RollBackDocument                     no     no      no            no              yes      no      no      yes
+    /ocs.operator.v1.Catalogue/SimulateEvent                        yes    yes     yes           yes             yes      yes     yes     yes
+    /ocs.operator.v1.Catalogue/SimulatePeriod                       yes    yes     yes           yes             yes      yes     yes     yes
+    /ocs.operator.v1.Catalogue/ValidateDocument                     yes    yes     yes           yes             yes      yes     yes     yes
+    /ocs.operator.v1.Catalogue/WatchDocuments                       yes    yes     yes           yes             yes      yes     yes     yes
     /ocs.operator.v1.Clock/AdvanceTime                              no     no      no            no              yes      no      no      yes
     /ocs.operator.v1.Clock/GetTime                                  yes    yes     yes           yes             yes      yes     yes     yes
     /ocs.operator.v1.Clock/SetTime                                  no     no      no            no              yes      no      no      yes

@@ -21,6 +21,7 @@ use ocs::clock::Clock;
 use ocs::config::Config;
 use ocs::gy::{GyFront, GyHandler};
 use ocs::operations::Desk;
+use ocs::publishing::Publisher;
 use ocs::setup::Filling;
 use ocs::store::{self, Loaded, Running};
 use ocs::telemetry::Telemetry;
@@ -246,7 +247,8 @@ fn desk(running: &Running) -> Desk {
     durable.on_advance(move |lsn| {
         told.send_replace(lsn.get());
     });
-    Desk::new(running, mark)
+    let publisher = Publisher::open(running.charging.clone(), running.store.catalogue.clone(), true).unwrap();
+    Desk::new(running, mark, Arc::new(publisher))
 }
 
 fn top_up(account: wire::top_up_request::Account, key: &str) -> TopUp {

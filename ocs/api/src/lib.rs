@@ -10,6 +10,7 @@
 mod accounts;
 mod audit;
 mod caller;
+mod catalogue;
 mod change;
 mod charges;
 mod clock;
@@ -28,6 +29,10 @@ mod usage;
 pub use accounts::AccountsService;
 pub use audit::AuditLogService;
 pub use caller::{Caller, Ceiling};
+pub use catalogue::{
+    CatalogueOperations, CatalogueRefusal, CatalogueService, DocumentAsked, DocumentChanged, DocumentFilter,
+    DocumentKind, DocumentName, DocumentStep, DraftBasis, NewDocument, PeriodAsked, Steps,
+};
 pub use change::{AccountChange, Amount, Asked, Found, NewAccount, TransferAsked, Wanted};
 pub use charges::{
     CdrId, ChargeError, ChargeOperations, ChargePage, ChargesAsked, Heads, Payer, RefundAsked, Refunded,
@@ -54,6 +59,7 @@ pub use usage::{RECORD_ID_OCTETS_MAX, UsageService};
 pub mod client {
     pub use ocs_proto::operator::v1::accounts_client::AccountsClient;
     pub use ocs_proto::operator::v1::audit_log_client::AuditLogClient;
+    pub use ocs_proto::operator::v1::catalogue_client::CatalogueClient;
     pub use ocs_proto::operator::v1::clock_client::ClockClient;
     pub use ocs_proto::operator::v1::sessions_client::SessionsClient;
     pub use ocs_proto::operator::v1::subscribers_client::SubscribersClient;

@@ -22,7 +22,7 @@ pub(crate) fn status(code: Code, reason: &str, message: impl Into<String>) -> St
     Status::with_error_details(code, message, details(reason))
 }
 
-fn details(reason: &str) -> ErrorDetails {
+pub(crate) fn details(reason: &str) -> ErrorDetails {
     ErrorDetails::with_error_info(reason, DOMAIN, HashMap::default())
 }
 

@@ -8,6 +8,7 @@ use tonic_health::server::HealthReporter;
 
 use crate::accounts::AccountsService;
 use crate::audit::AuditLogService;
+use crate::catalogue::{CatalogueOperations, CatalogueService};
 use crate::charges::ChargeOperations;
 use crate::clock::ClockService;
 use crate::operations::Operations;
@@ -31,7 +32,7 @@ pub enum ClockAccess {
 ///
 /// # Errors
 /// When the descriptors that were built in cannot be read.
-pub async fn router<L: Clone, O: Operations + ChargeOperations>(
+pub async fn router<L: Clone, O: Operations + ChargeOperations + CatalogueOperations>(
     mut server: Server<L>,
     operations: Arc<O>,
     clock: ClockAccess,
@@ -53,6 +54,7 @@ pub async fn router<L: Clone, O: Operations + ChargeOperations>(
         .add_service(UsageService::new(Arc::clone(&operations)).into_server())
         .add_service(SubscribersService::new(Arc::clone(&operations)).into_server())
         .add_service(SessionsService::new(Arc::clone(&operations)).into_server())
+        .add_service(CatalogueService::new(Arc::clone(&operations)).into_server())
         .add_service(AuditLogService::new(Arc::clone(&operations)).into_server())
         .add_service(AccountsService::new(operations).into_server())
         .add_optional_service(clock);

@@ -8,11 +8,12 @@ use std::sync::Mutex;
 use futures_util::stream::BoxStream;
 use ocs_api::client::{AccountsClient, ClockClient, UsageClient};
 use ocs_api::{
-    AccountChange, AccountSelector, AccountSnapshot, Ask, AuditVerdict, Caller, CdrId, Changed, ChargeError,
-    ChargeOperations, ChargePage, ChargesAsked, ClientAnswer, ClockAccess, ClockReading, ClockRefusal, Loaded,
-    NewAccount, OperationError, Operations, Payer, Put, Recorded, RefundAsked, Refunded, Row, Selection, SessionChange,
-    SessionFilter, SessionSnapshot, SubscriberPut, SubscriberSelector, SubscriberSnapshot, TopUp, ToppedUp,
-    TransferAsked,
+    AccountChange, AccountSelector, AccountSnapshot, Ask, AuditVerdict, Caller, CatalogueOperations, CatalogueRefusal,
+    CdrId, Changed, ChargeError, ChargeOperations, ChargePage, ChargesAsked, ClientAnswer, ClockAccess, ClockReading,
+    ClockRefusal, DocumentAsked, DocumentChanged, DocumentFilter, DocumentName, Loaded, NewAccount, NewDocument,
+    OperationError, Operations, Payer, PeriodAsked, Put, Recorded, RefundAsked, Refunded, Row, Selection,
+    SessionChange, SessionFilter, SessionSnapshot, Steps, SubscriberPut, SubscriberSelector, SubscriberSnapshot, TopUp,
+    ToppedUp, TransferAsked,
 };
 use ocs_proto::cdr::v1::RatedCdr;
 use ocs_proto::charging::v1 as common;
@@ -59,6 +60,53 @@ impl InMemory {
             AccountSelector::Identifier(identifier) => identifier.to_string() == "msisdn-491701",
         };
         (known && selection.tenant == self.account.tenant).then_some(()).ok_or(OperationError::UnknownAccount)
+    }
+}
+
+/// It has no documents.
+impl CatalogueOperations for InMemory {
+    async fn documents(
+        &self,
+        _: DocumentFilter,
+        _: Option<DocumentName>,
+        _: usize,
+    ) -> Result<Vec<wire::Document>, CatalogueRefusal> {
+        Ok(Vec::new())
+    }
+
+    async fn document(&self, _: DocumentName) -> Result<(wire::Document, String), CatalogueRefusal> {
+        Err(CatalogueRefusal::Unknown)
+    }
+
+    async fn change_document(&self, _: Caller, _: DocumentAsked) -> Result<DocumentChanged, CatalogueRefusal> {
+        Err(CatalogueRefusal::Unknown)
+    }
+
+    async fn validate(&self, _: String) -> Result<wire::Document, CatalogueRefusal> {
+        Ok(wire::Document::default())
+    }
+
+    async fn diff(
+        &self,
+        _: Option<DocumentName>,
+        _: NewDocument,
+    ) -> Result<wire::DiffDocumentsResponse, CatalogueRefusal> {
+        Err(CatalogueRefusal::Unknown)
+    }
+
+    async fn simulate_event(
+        &self,
+        _: wire::SimulateEventRequest,
+    ) -> Result<wire::SimulateEventResponse, CatalogueRefusal> {
+        Err(CatalogueRefusal::Unknown)
+    }
+
+    fn simulate_period(&self, _: PeriodAsked) -> Steps<wire::SimulatePeriodResponse> {
+        Box::pin(tokio_stream::empty())
+    }
+
+    fn watch_documents(&self) -> Steps<wire::WatchDocumentsResponse> {
+        Box::pin(tokio_stream::empty())
     }
 }
 

@@ -12,6 +12,8 @@ pub(crate) mod text;
 
 use std::sync::Arc;
 
+pub use periods::closing;
+
 use rating_engine::offer::OfferVersion;
 use rating_engine::periods::Periods;
 use rating_engine::tariff::{FinanceCodes, Problem, TariffVersion};

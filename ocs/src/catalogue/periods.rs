@@ -6,6 +6,7 @@ use std::sync::Arc;
 use rating_engine::calendar::Zone;
 use rating_engine::period::Period;
 use rating_engine::periods::Periods;
+use rating_engine::time::Timestamp;
 use schemars::JsonSchema;
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
@@ -32,6 +33,28 @@ pub(super) struct Document {
     period: String,
     /// First instant of the oldest period that is open; left out: all are.
     closed_until: Option<String>,
+}
+
+/// The next version of `periods`, in which all that begin before `until` (by their wall clock) are closed.
+///
+/// # Errors
+/// Why they cannot be; for people.
+pub fn closing(periods: &Periods, until: &str, now: Timestamp) -> Result<String, String> {
+    let cycle = periods.cycle();
+    let until = parse_instant(until, &cycle.zone)?;
+    if until <= periods.closed_until() {
+        return Err(format!("periods before {} are closed already", periods.closed_until()));
+    }
+    if until > now {
+        return Err(format!("{until} has not come yet: a period is closed when it is over"));
+    }
+    Ok(format!(
+        "accounting: periods\nversion: {}\ntime_zone: {}\nfrom: {}\nperiod: {}\nclosed_until: {until}\n",
+        periods.version().saturating_add(1),
+        cycle.zone.name(),
+        cycle.anchor,
+        cycle.period,
+    ))
 }
 
 /// Parses one accounting document; its hash is of what it says.

@@ -2,6 +2,7 @@
 //! finding, 2 not done.
 
 mod audit_log;
+mod catalogue;
 mod cdr;
 mod change;
 mod charges;
@@ -56,6 +57,7 @@ pub fn run(command: Command) -> Result<ExitCode, OpenError> {
         Command::Health(server) => health::health(&server),
         Command::Usage(command) => usage::run(command),
         Command::Cdr(command) => cdr::run(command),
+        Command::Catalogue(command) => catalogue::run(command),
     }
 }
 

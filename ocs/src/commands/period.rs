@@ -8,7 +8,6 @@ use rating_engine::periods::Periods;
 
 use super::data::config_for;
 use crate::catalogue;
-use crate::catalogue::text::parse_instant;
 use crate::cli::PeriodCommand;
 use crate::clock::Clock;
 use crate::import::DocumentRecord;
@@ -41,21 +40,7 @@ fn close(until: &str, data: &Path) -> Result<ExitCode, OpenError> {
     let (config, clock) = (config_for(data), Arc::new(Clock::real()));
     let loaded = store::load(&config, clock.now())?;
     let periods = kept(&loaded, data)?;
-    let cycle = periods.cycle();
-    let until = parse_instant(until, &cycle.zone).map_err(|reason| OpenError(format!("--until: {reason}")))?;
-    if until <= periods.closed_until() {
-        return Err(OpenError(format!("--until: periods before {} are closed already", periods.closed_until())));
-    }
-    if until > clock.now() {
-        return Err(OpenError(format!("--until: {until} has not come yet: a period is closed when it is over")));
-    }
-    let source = format!(
-        "accounting: periods\nversion: {}\ntime_zone: {}\nfrom: {}\nperiod: {}\nclosed_until: {until}\n",
-        periods.version().saturating_add(1),
-        cycle.zone.name(),
-        cycle.anchor,
-        cycle.period,
-    );
+    let source = catalogue::closing(&periods, until, clock.now()).map_err(because("--until"))?;
     let document = catalogue::parse(&source).map_err(because("--until"))?;
     let mut filling = Filling::over(&config, loaded, clock)?;
     let done = filling.document(&DocumentRecord { document, source: source.into() });

@@ -47,6 +47,7 @@ pub(super) fn dev(options: &cli::Dev) -> Result<ExitCode, OpenError> {
     config.limits.ended_sessions_max = options.ended_sessions;
     config.limits.ended_sessions_kept = options.ended_sessions_kept;
     config.data.checkpoint_seconds = options.checkpoint_seconds;
+    config.catalogue.four_eyes = !options.no_four_eyes;
     for (name, address) in [("--gy", options.gy), ("--grpc", options.grpc), ("--metrics", options.metrics)] {
         if !address.ip().is_loopback() {
             return Err(OpenError(format!("{name}: `ocs dev` stays on loopback; use `ocs serve` for {address}")));

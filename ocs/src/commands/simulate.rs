@@ -3,10 +3,8 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use balance_store::records;
 use rating_engine::calendar::Zone;
-use rating_engine::cdr::{CdrKind, RatedCdr};
-use rating_engine::ids::{AccountId, CdrPosition, OfferName, TariffName};
+use rating_engine::ids::{AccountId, CdrPosition, TariffName};
 use rating_engine::money::Money;
 use rating_engine::tariff::TariffVersion;
 use serde_json::json;
@@ -20,7 +18,8 @@ use crate::clock::Clock;
 use crate::import;
 use crate::setup::There;
 use crate::simulate::{HELD_CDRS_MAX, Question, Simulation, Subscriber, Totals, simulate};
-use crate::store::{self, Loaded, OpenError, because};
+use crate::store::{self, OpenError};
+use crate::stored_usage;
 
 /// Runs it.
 pub(super) fn run(options: &TariffSimulate) -> Result<ExitCode, OpenError> {
@@ -42,7 +41,8 @@ pub(super) fn run(options: &TariffSimulate) -> Result<ExitCode, OpenError> {
         return Err(OpenError(format!("--tariff: there is no tariff '{name}' in {}", options.data.display())));
     }
     let periods = loaded.store.catalogue.periods();
-    let offer_of = |account: AccountId| offer_of(&loaded, &name, account);
+    let There { catalogue, shards, directory } = There::of(&loaded);
+    let offer_of = |account: AccountId| stored_usage::offer_of(catalogue, shards, directory, &name, account);
     let question = Question {
         draft: &draft,
         from,
@@ -52,7 +52,14 @@ pub(super) fn run(options: &TariffSimulate) -> Result<ExitCode, OpenError> {
         top: options.top,
         held: HELD_CDRS_MAX,
     };
-    let answer = simulate(&question, usage(&loaded, &name)?)?;
+    let cdrs = &loaded.store.cdrs;
+    let progress = bar(cdrs.durable().position.get(), "CDRs");
+    let told = |position: CdrPosition| {
+        progress.set_position(position.get());
+        Ok(())
+    };
+    let answer = simulate(&question, stored_usage::usage(cdrs, catalogue, &name, told)?)?;
+    progress.finish_and_clear();
     print(options, &draft, &answer);
     Ok(if answer.left_out.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
@@ -74,52 +81,6 @@ fn draft(options: &TariffSimulate, name: &TariffName) -> Result<Arc<TariffVersio
             other.version()
         ))),
     }
-}
-
-/// The offer that an account holds now and that has this tariff, the newest of several.
-fn offer_of(loaded: &Loaded, tariff: &TariffName, account: AccountId) -> Option<OfferName> {
-    let group = loaded.directory.group_of(account);
-    loaded.shards.with(group, |shard| {
-        let contract = shard.account(account)?.contract.as_deref()?;
-        let has_tariff = |offer: &OfferName, version: u32| {
-            let version = loaded.store.catalogue.offer(offer, version);
-            version.is_some_and(|version| version.tariff() == Some(tariff))
-        };
-        let held = contract.subscriptions.iter().rev();
-        held.map(|it| (&it.offer, it.version))
-            .find(|(offer, version)| has_tariff(offer, *version))
-            .map(|it| it.0.clone())
-    })
-}
-
-/// The CDRs that may say something of the tariff's usage, in the order of the stream.
-fn usage(
-    loaded: &Loaded,
-    name: &TariffName,
-) -> Result<impl Iterator<Item = Result<(CdrPosition, RatedCdr), OpenError>>, OpenError> {
-    let (cdrs, catalogue) = (&loaded.store.cdrs, &loaded.store.catalogue);
-    let progress = bar(cdrs.durable().position.get(), "CDRs");
-    let mut reader = cdrs.reader(cdrs.first_position()).map_err(because("CDR store"))?;
-    let mut next = move || {
-        while let Some(record) = reader.read_next().map_err(because("CDR store"))? {
-            let position = record.position;
-            if position.get().is_multiple_of(65_536) {
-                progress.set_position(position.get());
-            }
-            let place = || format!("CDR {position}");
-            let stored = records::decode_cdr(record.octets).map_err(|error| because(&place())(error))?;
-            let is_of_tariff = stored.rating.as_ref().is_some_and(|rating| rating.tariff.name == *name);
-            if matches!(stored.kind, CdrKind::Refund | CdrKind::Lapse) || is_of_tariff {
-                let rated = stored.rated(&|name, version| catalogue.get(name, version), &|name, version| {
-                    catalogue.offer(name, version)
-                });
-                return Ok(Some((position, rated.map_err(|error| because(&place())(error))?)));
-            }
-        }
-        progress.finish_and_clear();
-        Ok(None)
-    };
-    Ok(std::iter::from_fn(move || next().transpose()))
 }
 
 fn money(micros: i128) -> String {

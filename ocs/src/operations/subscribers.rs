@@ -34,8 +34,15 @@ impl Desk {
     }
 
     fn blocking(&self) -> Self {
-        let Self { charging, files, mark, asking } = self;
-        Self { charging: charging.clone(), files: files.clone(), mark: mark.clone(), asking: asking.clone() }
+        let Self { charging, files, mark, asking, publisher, simulating } = self;
+        Self {
+            charging: charging.clone(),
+            files: files.clone(),
+            mark: mark.clone(),
+            asking: asking.clone(),
+            publisher: publisher.clone(),
+            simulating: simulating.clone(),
+        }
     }
 
     /// Finds it where its identifier says or, by its number, in whatever shard it is.
