@@ -350,6 +350,13 @@ impl Edge {
         waiting.recent.drain(..swept);
     }
 
+    /// The value of a record that waits for the checkpoint.
+    pub fn waiting(&self, family: Family, key: &[u8]) -> Option<Vec<u8>> {
+        let waiting = self.waiting.lock();
+        let found = waiting.dirty.iter().rev().find(|record| record.family == family && record.key == key);
+        found.and_then(|record| record.value.clone())
+    }
+
     /// How many records wait.
     pub fn len(&self) -> usize {
         self.waiting.lock().dirty.len()

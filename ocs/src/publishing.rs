@@ -78,8 +78,8 @@ struct Change {
     name: DocumentName,
     before: Option<Dossier>,
     after: Option<Dossier>,
-    /// What is published by it.
-    published: Option<Document>,
+    /// What is published by it, and its text.
+    published: Option<(Document, Box<str>)>,
     is_withdrawn: bool,
     /// What is drafted by it.
     drafted: Option<Document>,
@@ -249,7 +249,7 @@ impl Publisher {
         shown.filter(wanted).take(max).collect()
     }
 
-    /// A document, and its text where it was drafted here.
+    /// A document, and its text where it is not published.
     ///
     /// # Errors
     /// When there is no such document.
@@ -392,9 +392,8 @@ impl Publisher {
                     return Err(CatalogueRefusal::NotPossible(reason));
                 }
                 self.fits(&document, &source)?;
-                let after =
-                    Dossier { source: Some(source.into()), drafted: Some(deed()), published: Some(deed()), ..empty() };
-                Ok(Change { after: Some(after), published: Some(document), ..Change::of(name) })
+                let after = Dossier { drafted: Some(deed()), published: Some(deed()), ..empty() };
+                Ok(Change { after: Some(after), published: Some((document, source.into())), ..Change::of(name) })
             }
         }
     }
@@ -456,8 +455,10 @@ impl Publisher {
     ) -> Result<Change, CatalogueRefusal> {
         let document = self.still_fits(&name, &before)?;
         let published = Some(Deed { who: who.into(), at: now });
-        let after = Dossier { published, scheduled: None, failure: Box::default(), ..before.clone() };
-        Ok(Change { before: Some(before), after: Some(after), published: Some(document), ..Change::of(name) })
+        let (mut after, failure) = (before.clone(), Box::default());
+        let published_as = Some((document, after.source.take().unwrap_or_default()));
+        let after = Dossier { published, scheduled: None, failure, ..after };
+        Ok(Change { before: Some(before), after: Some(after), published: published_as, ..Change::of(name) })
     }
 
     fn rolling_back(
@@ -512,18 +513,17 @@ impl Publisher {
                 DeskRecord::there(key, octets)
             }
         });
-        let source = || change.after.as_ref().and_then(|after| after.source.as_deref()).unwrap_or_default();
         let documents = change
             .published
             .iter()
-            .map(|document| (TariffName::new(&document.kept_as()), document.version(), Arc::from(source())));
-        let audit = Some(by.record(now, self.differences(change)));
+            .map(|(document, source)| (TariffName::new(&document.kept_as()), document.version(), Arc::from(&**source)));
+        let audit = Some(by.record(now, Self::differences(change)));
         let beside = Beside { documents: documents.collect(), desk, audit, ..Beside::default() };
         let Charging { edge, journal, tariffs, .. } = &*self.charging;
         let lsn = edge.append_alone(journal, now, &beside);
         // Whoever is charged by it is charged by something that no crash takes back.
         journal.mark().wait_for(lsn).map_err(|_| OperationError::Stopping)?;
-        if let Some(document) = &change.published {
+        if let Some((document, _)) = &change.published {
             self.catalogue.insert(document.clone());
         }
         if change.is_withdrawn {
@@ -559,7 +559,8 @@ impl Publisher {
     /// The document as it is after a change; when it is deleted, as it was.
     fn answer(&self, change: &Change, now: Timestamp) -> DocumentChanged {
         let Change { name, before, after, published, drafted, is_withdrawn } = change;
-        let known = || published.clone().or_else(|| drafted.clone()).or_else(|| self.find(name));
+        let published = published.as_ref().map(|(document, _)| document);
+        let known = || published.cloned().or_else(|| drafted.clone()).or_else(|| self.find(name));
         let dossier = after.as_ref().or(before.as_ref());
         let document = known().map(|document| shown(name, &document, dossier)).unwrap_or_default();
         let in_force = is_withdrawn.then(|| {
@@ -570,35 +571,32 @@ impl Publisher {
             let named = name_of(&there);
             Some(shown(&named, &there, self.dossier(&named).as_ref()))
         });
-        let closed_until = published.as_ref().and_then(closed_until);
+        let closed_until = published.and_then(closed_until);
         DocumentChanged { document, in_force: in_force.flatten(), closed_until, repeated: false }
     }
 
-    fn differences(&self, change: &Change) -> Vec<records::Difference> {
-        let there = self.find(&change.name);
-        let document = change.published.as_ref().or(change.drafted.as_ref()).or(there.as_ref());
+    fn differences(change: &Change) -> Vec<records::Difference> {
         let mut differences = Differences::default();
+        let state = |dossier: &Option<Dossier>| {
+            let there = dossier.is_some() || (change.before.is_none() && change.is_withdrawn);
+            let state = there.then(|| state_of(dossier.as_ref()).as_str_name());
+            state.map(|state| state.trim_start_matches("DOCUMENT_STATE_").to_lowercase()).unwrap_or_default()
+        };
+        differences.note("state", state(&change.before), state(&change.after));
         let mut each = |what: &str, say: &dyn Fn(&Dossier) -> String| {
             let said = |dossier: &Option<Dossier>| dossier.as_ref().map(say).unwrap_or_default();
             differences.note(what, said(&change.before), said(&change.after));
         };
-        let imported = change.before.is_none() && change.is_withdrawn;
-        each("state", &|dossier| {
-            state_of(Some(dossier)).as_str_name().trim_start_matches("DOCUMENT_STATE_").to_lowercase()
-        });
         each("due", &|dossier| dossier.scheduled.as_ref().map(|it| it.due.to_string()).unwrap_or_default());
         each("failure", &|dossier| dossier.failure.to_string());
-        let mut content = |what: &str, before: String, after: String| differences.note(what, before, after);
-        if imported {
-            content("state", "published".to_owned(), "rolled_back".to_owned());
+        if change.drafted.is_some() {
+            let digest = |dossier: &Dossier| {
+                dossier.source.as_deref().map(|source| hex(&Sha256::digest(source.as_bytes()))).unwrap_or_default()
+            };
+            each("text_sha256", &digest);
         }
-        let digest = |dossier: &Option<Dossier>| {
-            let source = dossier.as_ref().and_then(|dossier| dossier.source.as_deref());
-            source.map(|source| hex(&Sha256::digest(source.as_bytes()))).unwrap_or_default()
-        };
-        content("text_sha256", digest(&change.before), digest(&change.after));
-        if let Some(document) = document.filter(|_| change.published.is_some()) {
-            content("content_hash", String::new(), hex(document.content_hash()));
+        if let Some((document, _)) = &change.published {
+            differences.note("content_hash", String::new(), hex(document.content_hash()));
         }
         differences.into_vec()
     }

@@ -572,6 +572,51 @@ fn a_ceiling_holds_for_charges_that_are_given_back() {
     assert!(code == Some(0) && done.contains("0.00 EUR given back"), "{done}{errors}");
 }
 
+/// A tariff has an author and an approver, who are two people whatever else they may do; a third one publishes it.
+#[test]
+fn nobody_approves_a_tariff_of_their_own() {
+    let mut served = Served::prepare();
+    let access = with_token("ann", "\"tariff_author\"", "")
+        + &with_token("bob", "\"tariff_approver\"", "")
+        + &with_token("chief", "\"tariff_author\", \"tariff_approver\"", "")
+        + &with_token("ops", "\"operator\"", "");
+    served.start("", &access);
+    let draft = served.folder().join("draft.yaml");
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/tariff.yaml");
+    let source = std::fs::read_to_string(example).unwrap();
+    let version = |number: u32| source.replace("version: 1\n", &format!("version: {number}\n"));
+    assert_ne!(version(2), source);
+    let name = |number: u32| format!("tariffs/example-payg/versions/{number}");
+    let does = |who: &str, arguments: &[&str]| {
+        let token = served.token_file(who);
+        let (code, out, errors) =
+            served.ocs(&[&["catalogue"], arguments].concat(), &[("--token-file", &*token)], "http");
+        (code, out + &errors)
+    };
+    let put = |who: &str, number: u32| {
+        std::fs::write(&draft, version(number)).unwrap();
+        does(who, &["put", draft.to_str().unwrap()])
+    };
+    for (who, number, code) in [("ann", 2, 0), ("bob", 2, 2), ("ops", 2, 2), ("chief", 3, 0)] {
+        let (was, said) = put(who, number);
+        assert_eq!(was, Some(code), "{who}: {said}");
+    }
+    for (who, what, number, code, says) in [
+        ("ann", "approve", 2, 2, "needs one of the roles tariff_approver"),
+        ("chief", "approve", 3, 2, "was drafted by chief; have somebody else approve it"),
+        ("bob", "approve", 2, 0, "approved"),
+        ("chief", "publish", 2, 2, "needs one of the roles operator"),
+        ("ops", "publish", 2, 0, "published"),
+    ] {
+        let (was, said) = does(who, &[what, &name(number)]);
+        assert!(was == Some(code) && said.contains(says), "{who} {what} {number}: {was:?} {said}");
+    }
+    let (_, listed) = does("bob", &["list", "-o", "json"]);
+    let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
+    let one = listed.as_array().unwrap().iter().find(|it| it["name"] == name(2)).unwrap();
+    assert_eq!((&one["author"], &one["approver"], &one["publisher"]), (&"ann".into(), &"bob".into(), &"ops".into()));
+}
+
 #[test]
 fn without_access_a_server_on_loopback_is_everybodys() {
     let mut served = Served::prepare();

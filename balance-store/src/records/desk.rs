@@ -1,7 +1,7 @@
 //! Records of the desk: versions of catalogue documents on their way, and requests that were done.
 //!
-//! A dossier is kept beside a document from its first draft on, for ever: who wrote, approved, published and rolled back. Absent:
-//! which step may follow which.
+//! A dossier is kept beside a document from its first draft on, for ever: who wrote, approved, published and rolled back. Its text
+//! is in it only as long as the document is not in the catalogue. Absent: which step may follow which.
 
 use rating_engine::time::Timestamp;
 
@@ -34,7 +34,7 @@ pub struct Schedule {
 /// The way of one version of a catalogue document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dossier {
-    /// Its text, as it was handed in; `None` where it was published without a draft.
+    /// Its text, as it was handed in, until it is published.
     pub source: Option<Box<str>>,
     /// Who drafted what there is now; `None` where it was published without a draft.
     pub drafted: Option<Deed>,

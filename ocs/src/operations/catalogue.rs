@@ -23,6 +23,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use super::{Desk, Files};
 use crate::catalogue::diff::{self, ChangeKind, Effect};
 use crate::catalogue::{self, Document};
+use crate::edge::Edge;
 use crate::publishing::{self, Publisher, name_of};
 use crate::setup::There;
 use crate::simulate::{HELD_CDRS_MAX, NAMED_MAX, Question, Simulation, Subscriber, Totals, simulate};
@@ -80,8 +81,8 @@ impl CatalogueOperations for Desk {
         let mut waited = Duration::ZERO;
         let mut source = source.map(String::from);
         while source.is_none() {
-            let (files, named) = (self.files.clone(), name.clone());
-            source = self.aside(move |_| stored_text(&files, &named)).await?;
+            let (files, charging, named) = (self.files.clone(), self.charging.clone(), name.clone());
+            source = self.aside(move |_| stored_text(&files, &charging.edge, &named)).await?;
             if source.is_none() && waited >= TEXT_WAIT_MAX {
                 let reason =
                     format!("the text of {name} is not in the state store; try again after the next checkpoint");
@@ -184,13 +185,13 @@ impl CatalogueOperations for Desk {
     }
 }
 
-/// The text of a document that was published without a draft.
-fn stored_text(files: &Files, name: &DocumentName) -> Refused<Option<String>> {
+/// The text of a document that is published; `None` while it is on its way to the state store.
+fn stored_text(files: &Files, edge: &Edge, name: &DocumentName) -> Refused<Option<String>> {
     let failed = |error: String| OperationError::Store(format!("the text of {name}: {error}"));
     let mut key = Vec::new();
     keys::catalogue(&mut key, &publishing::kept_as(name), name.version);
     let value = files.state.get(Family::Catalogue, &key).map_err(|error| failed(error.to_string()))?;
-    let Some(value) = value else { return Ok(None) };
+    let Some(value) = value.or_else(|| edge.waiting(Family::Catalogue, &key)) else { return Ok(None) };
     let (source, _) = records::decode_document(&value).map_err(|error| failed(error.to_string()))?;
     Ok(Some(String::from_utf8_lossy(source).into_owned()))
 }
