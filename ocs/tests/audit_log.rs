@@ -11,6 +11,7 @@ use balance_store::{Family, FaultDisk, MemoryState, StateStore, StateWrite, keys
 use ocs::clock::Clock;
 use ocs::config::Config;
 use ocs::operations::Desk;
+use ocs::publishing::Publisher;
 use ocs::setup::Filling;
 use ocs::store::{self, Running};
 use ocs::telemetry::Telemetry;
@@ -58,7 +59,9 @@ impl Machine {
         durable.on_advance(move |lsn| {
             told.send_replace(lsn.get());
         });
-        let desk = Desk::new(&running, mark);
+        let (charging, catalogue) = (running.charging.clone(), running.store.catalogue.clone());
+        let publisher = Publisher::open(charging, catalogue, true).unwrap();
+        let desk = Desk::new(&running, mark, Arc::new(publisher));
         (running, desk)
     }
 }

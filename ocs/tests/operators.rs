@@ -173,7 +173,11 @@ async fn accounts_are_made_changed_by_their_etag_and_closed_for_good() {
     let made = desk.accounts.create_account(new("c")).await.unwrap().into_inner();
     assert_eq!((made.name.as_str(), made.repeated), ("accounts/5001", false));
     assert!(desk.accounts.create_account(new("c")).await.unwrap().into_inner().repeated);
-    refused(desk.accounts.create_account(new("d")).await, Code::FailedPrecondition, "NOT_POSSIBLE");
+    refused(desk.accounts.create_account(new("d")).await, Code::AlreadyExists, "EXISTS");
+    // A key that was used in another group makes nobody an account, and leads nobody astray.
+    let astray = wire::CreateAccountRequest { group_id: 5001, account_id: 1, ..new("c") };
+    refused(desk.accounts.create_account(astray).await, Code::AlreadyExists, "KEY_REUSED");
+    assert_eq!(desk.account(1).await.group_id, 1);
 
     let limit = |etag: &str, key: &str| wire::UpdateAccountRequest {
         credit_limit: euros(1000),

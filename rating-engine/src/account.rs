@@ -145,7 +145,7 @@ impl Bucket {
         }
     }
 
-    fn member_cap(&self) -> Option<u64> {
+    pub(crate) fn member_cap(&self) -> Option<u64> {
         self.terms.as_ref().and_then(|terms| terms.member_cap)
     }
 
@@ -1009,7 +1009,10 @@ impl Account {
             movements.push(Movement::of_bucket(target, left.micros()));
             target.balance = target.balance.checked_add(left.micros())?;
         }
-        target.valid_to = target.valid_to.max(bucket.valid_to);
+        // What somebody gives lets nothing of theirs live longer.
+        if kind != CdrKind::Transfer {
+            target.valid_to = target.valid_to.max(bucket.valid_to);
+        }
         self.sort_buckets();
         for movement in &movements {
             let (flow, amount) = (kind.flow(movement), movement.delta.checked_abs()?);

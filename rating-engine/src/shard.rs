@@ -852,8 +852,8 @@ const fn class_of(phase: Phase) -> Option<usize> {
 
 const fn class_of_cause(cause: Cause) -> usize {
     match cause {
-        Cause::Final | Cause::Reopened | Cause::Operator | Cause::Interim | Cause::FirstUse | Cause::Due => 0,
-        Cause::Expired | Cause::ClientRestarted => 1,
+        Cause::Final | Cause::Reopened | Cause::Interim | Cause::FirstUse | Cause::Due => 0,
+        Cause::Expired | Cause::ClientRestarted | Cause::Operator => 1,
         Cause::Event => 2,
         Cause::Record => 3,
     }

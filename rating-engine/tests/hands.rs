@@ -149,6 +149,48 @@ fn a_credit_line_is_given_and_cut_below_what_is_spent_without_harm() {
     );
 }
 
+#[test]
+fn what_was_given_or_is_owed_cannot_be_given_away_and_lives_no_longer() {
+    check(
+        "
+        price 10 0.10/60s
+        account A balance 5.00
+        account B balance 0.10
+        bucket A dated 2.00 until 1000s
+        bucket B dated 1.00 until 500s
+        1s transfer A dated 1.00 B main    -> refused Invalid
+        1s transfer A dated 1.00 B other   -> done
+        1s transfer B dated 0.50 A dated   -> refused Invalid
+        2s transfer A main 0.50 B dated    -> done
+        B dated 1.50
+        500s transfer B dated 0.10 A new   -> refused Invalid
+        B other 1.00
+        1000s B/1 initial #0 10 want 60s   -> granted 60s
+        1700s B/1 terminate #1 10 used 600s -> settled
+        B main -0.90
+        1701s transfer A main 1.00 B main  -> done
+        B main 0.10
+        1702s transfer A main 3.51 B main  -> refused Invalid
+        ",
+    );
+}
+
+#[test]
+fn a_bucket_that_ends_later_than_another_pays_after_it() {
+    check(
+        "
+        price 10 0.10/60s
+        account A balance 0.00
+        bucket A first 1.00 until 100s
+        bucket A second 1.00 until 200s
+        1s extend A first 300s             -> done
+        2s A/1 debit #0 10 want 60s        -> granted 60s cost 0.10
+        A second 0.90
+        A first 1.00
+        ",
+    );
+}
+
 /// A world with one account that has 5.00.
 fn one(number: u64) -> World {
     let rounding = Rounding::new(2, RoundingMode::HalfUp, RoundingScope::Event).unwrap();

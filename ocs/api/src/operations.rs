@@ -360,6 +360,8 @@ pub enum OperationError {
         /// Whose it is.
         owner: SubscriberId,
     },
+    /// It is there already, in words.
+    Exists(String),
     /// It cannot be, in words.
     Precondition(String),
     /// What it was based on has changed.

@@ -66,6 +66,7 @@ pub(crate) fn refused(error: &OperationError, what: &str) -> Status {
             "IDENTIFIER_TAKEN",
             format!("identifiers: {taken} is of subscriber {owner}; take it from there first"),
         ),
+        OperationError::Exists(reason) => status(Code::AlreadyExists, "EXISTS", format!("{what}: {reason}")),
         OperationError::Precondition(reason) => {
             status(Code::FailedPrecondition, "NOT_POSSIBLE", format!("{what}: {reason}"))
         }

@@ -9,7 +9,7 @@ use ocs_api::{
 };
 use ocs_proto::cdr::v1::RatedCdr;
 use rating_engine::account::{Account, AccountState};
-use rating_engine::command::Change;
+use rating_engine::command::{Change, MutationOutcome};
 use rating_engine::ids::{AccountId, CdrPosition, SubscriberId};
 use rating_engine::shard::{Shard, Transfer};
 
@@ -33,15 +33,19 @@ impl Desk {
         // Nobody else makes an account of this number, in another group, until this one is known.
         let done = {
             let _claim = self.charging.edge.claim();
-            let is_repeat = self.charging.shards.with(group, |shard| shard.knows(&mutation));
+            // A key that is known is answered as it was, or refused, whatever is there by now.
+            let is_known = self.charging.shards.with(group, |shard| shard.knows(&mutation));
             let there = There::running(&self.files.catalogue, &self.charging).has_account(&account);
-            if !is_repeat && !matches!(there, Ok(false)) {
-                let reason = there.err().unwrap_or_else(|| "an account with this number is there".to_owned());
-                return Err(OperationError::Precondition(reason));
+            if !is_known && !matches!(there, Ok(false)) {
+                return Err(OperationError::Exists(
+                    there.err().unwrap_or_else(|| "an account with this number is there".to_owned()),
+                ));
             }
             let noting = Noting { by: Some(&by), ..Noting::default() };
             let done = self.charging.mutate_with(group, mutation, self.charging.clock.now(), noting);
-            self.charging.directory.group_account(id, group);
+            if matches!(*done.outcome, MutationOutcome::Done { .. }) && !done.repeated {
+                self.charging.directory.group_account(id, group);
+            }
             done
         };
         Ok(self.settled(done).await?.repeated)

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use super::offers::{self, Occasion};
+use super::offers::{self, BUCKETS_MAX, Occasion};
 use super::{MUTATION_KEPT_SECONDS, MutationRecord, Shard, Tariffs, finish, unchanged};
-use crate::account::{Account, AccountState, Bucket, Credit, Holding, Purpose, Subscriber, SubscriptionState};
+use crate::account::{Account, AccountState, Bucket, Credit, Holding, Origin, Purpose, Subscriber, SubscriptionState};
 use crate::cdr::{Cause, CdrKind, CdrSource, Movements, RatedCdr};
 use crate::command::{Change, Effects, Mutation, MutationOutcome, Refusal, Request, Write};
 use crate::ids::{AccountId, BucketId, GroupId, Lsn, OfferName, SessionId, SubscriberId};
@@ -98,6 +98,7 @@ impl Shard {
                 if amount <= Money::ZERO {
                     return Err(NOT_POSITIVE);
                 }
+                self.may_give(account, &bucket, amount)?;
                 let taken = amount.micros().saturating_neg();
                 let moved = (CdrKind::Transfer, &bucket, Holding::Money, taken);
                 self.move_in_bucket(tariffs, account, moved, keyed()?, now, effects)
@@ -145,6 +146,9 @@ impl Shard {
         if self.accounts.contains_key(&account.id) {
             return Err(Refusal::Invalid("an account with this id exists"));
         }
+        if account.buckets.len() > BUCKETS_MAX {
+            return Err(TOO_MANY_BUCKETS);
+        }
         account.sort_buckets();
         account.open_totals().ok_or(Refusal::Invalid("what the account holds does not fit"))?;
         let (id, balance) = (account.id, account.money());
@@ -162,6 +166,9 @@ impl Shard {
         let account =
             account.ok_or(Refusal::Invalid("the subscriber's account does not exist in this charging group"))?;
         let (account, balance) = (&account.value, account.value.money());
+        if (subscriber.group, subscriber.tenant) != (account.group, account.tenant) {
+            return Err(Refusal::Invalid("a subscriber is in the charging group and the tenant of its account"));
+        }
         if let Some(sponsor) = &subscriber.sponsor {
             let paying = self.accounts.get(&sponsor.account).map(|slot| &slot.value);
             let paying = paying.filter(|paying| (paying.group, paying.tenant) == (account.group, account.tenant));
@@ -212,6 +219,9 @@ impl Shard {
         }
         let Self { accounts, subscribers, .. } = self;
         let account = &mut accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
+        if account.state == AccountState::Closed {
+            return Err(CLOSED);
+        }
         let line = account.credit.unwrap_or(Credit { limit, spent: Money::ZERO, reserved: Money::ZERO });
         account.credit = Some(Credit { limit, ..line });
         let members = || offers::members(subscribers, id);
@@ -235,6 +245,9 @@ impl Shard {
         }
         if amount <= Money::ZERO {
             return Err(NOT_POSITIVE);
+        }
+        if account.bucket(&bucket.id).is_none() && account.buckets.len() >= BUCKETS_MAX {
+            return Err(TOO_MANY_BUCKETS);
         }
         let movements = account.top_up(kind, amount, bucket, now).ok_or(NO_MONEY_BUCKET)?;
         // What lapsed is in the same record, so that the movements add up to it.
@@ -290,6 +303,21 @@ impl Shard {
         Ok(MutationOutcome::Done { balance: account.money(), cdr_number })
     }
 
+    /// Only money that was paid in, for anything, is given to others, and not what is owed elsewhere in the account.
+    fn may_give(&self, id: AccountId, bucket: &BucketId, amount: Money) -> Result<(), Refusal> {
+        let account = &self.accounts.get(&id).ok_or(NO_ACCOUNT)?.value;
+        let there = account.bucket(bucket).ok_or(NO_BUCKET)?;
+        if there.origin == Origin::Granted || there.scope.is_some() || there.terms.is_some() {
+            return Err(Refusal::Invalid("only money that was paid in, and pays for anything, can be transferred"));
+        }
+        if there.available().saturating_sub(account.owed().micros()) < amount.micros() {
+            return Err(Refusal::Invalid(
+                "the bucket does not have so much that no session holds and the account does not owe",
+            ));
+        }
+        Ok(())
+    }
+
     fn extend(
         &mut self,
         id: AccountId,
@@ -298,6 +326,9 @@ impl Shard {
         now: Timestamp,
     ) -> Result<MutationOutcome, Refusal> {
         let account = &mut self.accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
+        if account.state == AccountState::Closed {
+            return Err(CLOSED);
+        }
         let balance = account.money();
         let there = account.bucket_mut(bucket).ok_or(NO_BUCKET)?;
         if there.valid_to <= now {
@@ -306,7 +337,13 @@ impl Shard {
         if valid_to <= there.valid_to {
             return Err(Refusal::Invalid("the bucket ends then or later already"));
         }
+        if there.member_cap().is_some() {
+            // Each member would have its cap again.
+            return Err(Refusal::Invalid("a bucket with a cap for each member is not extended; open another one"));
+        }
         there.valid_to = valid_to;
+        // What ends earlier pays first.
+        account.sort_buckets();
         Ok(MutationOutcome::Done { balance, cdr_number: 0 })
     }
 
@@ -457,6 +494,8 @@ impl Shard {
 pub(super) const NO_ACCOUNT: Refusal = Refusal::Invalid("no such account");
 pub(super) const CLOSED: Refusal = Refusal::Invalid("the account is closed");
 const NOT_POSITIVE: Refusal = Refusal::Invalid("the amount must be above 0");
-const NO_BUCKET: Refusal = Refusal::Invalid("the account has no such bucket");
+pub(super) const TOO_MANY_BUCKETS: Refusal =
+    Refusal::Invalid("the account has too many buckets; name one that is there");
+pub(super) const NO_BUCKET: Refusal = Refusal::Invalid("the account has no such bucket");
 pub(super) const BUCKET_ENDED: Refusal = Refusal::Invalid("the bucket has ended");
 pub(super) const NO_MONEY_BUCKET: Refusal = Refusal::Invalid("the bucket holds no money, or the balance would not fit");

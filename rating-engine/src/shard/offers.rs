@@ -26,7 +26,7 @@ use crate::units::{Measure, Unit, Units};
 /// Offers that one account may hold at once.
 const SUBSCRIPTIONS_MAX: usize = 256;
 /// Buckets of one account; an offer that would open more is not sold.
-const BUCKETS_MAX: usize = 512;
+pub(super) const BUCKETS_MAX: usize = 512;
 /// Ends of cycles and buckets that one call deals with.
 const ENDS_AT_ONCE: usize = 64;
 /// When it is looked again whether what a session held of an ended bucket is free, seconds.

@@ -4,7 +4,8 @@
 
 use std::sync::Arc;
 
-use super::mutate::{BUCKET_ENDED, CLOSED, NO_ACCOUNT, NO_MONEY_BUCKET};
+use super::mutate::{BUCKET_ENDED, CLOSED, NO_ACCOUNT, NO_BUCKET, NO_MONEY_BUCKET, TOO_MANY_BUCKETS};
+use super::offers::BUCKETS_MAX;
 use super::{Shard, Tariffs, unchanged};
 use crate::account::{Account, AccountState, Bucket};
 use crate::cdr::CdrKind;
@@ -70,6 +71,11 @@ pub fn transfer(
         Ok(Some(outcome)) => return (Effects { repeated: true, ..unchanged(outcome) }, unchanged(())),
         Err(refusal) => return (refused(refusal), unchanged(())),
     }
+    // What is given lives as long as it did.
+    let Some(valid_to) = giver.bucket(&from_bucket).map(|bucket| bucket.valid_to) else {
+        return (refused(NO_BUCKET), unchanged(()));
+    };
+    let to_bucket = Bucket { valid_to, ..to_bucket };
     if let Err(refusal) = pair.taker().takes(to, &giver, amount, &to_bucket, now) {
         return (refused(refusal), unchanged(()));
     }
@@ -106,8 +112,15 @@ impl Shard {
         if account.state == AccountState::Closed {
             return Err(CLOSED);
         }
-        if account.bucket(&bucket.id).is_some_and(|there| there.valid_to <= now) {
+        let there = account.bucket(&bucket.id);
+        if there.is_some_and(|there| there.valid_to <= now) {
             return Err(BUCKET_ENDED);
+        }
+        if there.is_some_and(|there| there.valid_to > bucket.valid_to || there.origin != bucket.origin) {
+            return Err(Refusal::Invalid("the other bucket ends later or holds what was granted; name another one"));
+        }
+        if there.is_none() && account.buckets.len() >= BUCKETS_MAX {
+            return Err(TOO_MANY_BUCKETS);
         }
         let taken = account.clone().top_up(CdrKind::Transfer, amount, bucket.clone(), now);
         taken.map(|_| ()).ok_or(NO_MONEY_BUCKET)
