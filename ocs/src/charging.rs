@@ -390,6 +390,7 @@ impl Charging {
             pair.giver().logged(&given.writes, lsn);
             pair.taker().logged(&taken.writes, lsn);
             self.telemetry.facts(&given.facts);
+            self.telemetry.facts(&taken.facts);
             Charged { outcome: given.outcome, lsn, repeated }
         })
     }

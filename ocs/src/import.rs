@@ -459,6 +459,14 @@ fn subscriber(
         }
     };
     let tenant = TenantId::new(raw.tenant);
+    if tenant != own.tenant {
+        return Err(format!(
+            "account {account} is of tenant {}, not of {}; a subscriber is of its account's tenant: say \"tenant\": {}",
+            own.tenant.get(),
+            raw.tenant,
+            own.tenant.get()
+        ));
+    }
     let mut identifiers = Vec::with_capacity(raw.identifiers.len());
     for text in &raw.identifiers {
         let identifier = Identifier::from_str(text)?;
@@ -551,8 +559,8 @@ fn account(raw: &RawAccount) -> Result<Account, String> {
         None => None,
     };
     let debt = raw.debt.as_deref().map_or(Ok(Money::ZERO), |debt| money("debt", debt))?;
-    if debt.is_negative() || credit.is_some_and(|credit| credit.limit.is_negative()) {
-        return Err("credit_limit and debt may not be negative".to_owned());
+    if debt.is_negative() || credit.is_some_and(|credit| credit.limit.is_negative() || credit.spent.is_negative()) {
+        return Err("credit_limit, spent and debt may not be negative".to_owned());
     }
     let mut buckets: Vec<Bucket> = Vec::with_capacity(raw.buckets.len());
     for (number, raw_bucket) in raw.buckets.iter().enumerate() {

@@ -125,8 +125,12 @@ fn follows(there: &Periods, next: &Periods) -> Result<(), String> {
 /// Whether an account has held one of a record's offers: it does, or it has held as many as the record has, some of which
 /// ended. An import that is run again a year later buys nothing a second time.
 fn has_had(account: &Account, offer: &OfferName, offers: &[OfferName], subscriber: SubscriberId) -> bool {
-    let held = account.contract.as_ref().map_or(0, |contract| contract.last_number);
-    account.has_bought(offer, subscriber) || usize::try_from(held).is_ok_and(|held| held >= offers.len())
+    let contract = account.contract.as_ref();
+    let bought = contract.map_or(0, |contract| usize::try_from(contract.last_number).unwrap_or(usize::MAX));
+    // What others of the account hold was not bought for this one.
+    let others = contract
+        .map_or(0, |contract| contract.subscriptions.iter().filter(|held| held.subscriber != subscriber).count());
+    account.has_bought(offer, subscriber) || bought.saturating_sub(others) >= offers.len()
 }
 
 /// What is in a data folder, asked before anything is written to it. Every answer is for people.
@@ -253,11 +257,17 @@ impl<'a> There<'a> {
     /// When it is there in another charging group, or what it would hold does not fit.
     pub fn has_account(&self, account: &Account) -> Result<bool, String> {
         let (id, group) = (account.id, account.group);
-        match self.standing(id).map(|there| there.group) {
-            Some(there) if there == group => Ok(true),
-            Some(there) => Err(format!(
+        match self.standing(id) {
+            Some(there) if there == Standing::of(account) => Ok(true),
+            Some(there) if there.group != group => Err(format!(
                 "account {id} is there in charging group {there}, not in {group}; an account keeps its group: say \
-                 \"group\": {there}"
+                 \"group\": {there}",
+                there = there.group
+            )),
+            Some(there) => Err(format!(
+                "account {id} is there with currency {} and tenant {}, which it keeps",
+                there.currency,
+                there.tenant.get()
             )),
             None if account.clone().open_totals().is_none() => Err(format!("account {id}: what it holds does not fit")),
             None => Ok(false),
@@ -299,8 +309,10 @@ impl<'a> There<'a> {
 }
 
 /// Whether a row was new, and the entry after which that is certain.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Filled {
+    /// It is there now, but not all of it: what is missing, and why.
+    Incomplete(Lsn, String),
     /// It is there now.
     New(Lsn),
     /// It was there already.
@@ -380,10 +392,15 @@ impl Filler<'_> {
             charging.directory.point(tenant, identifier, (owner.subscriber, owner.group));
         }
         drop(claim);
-        let bought = offers.iter().map(|offer| self.buy(owner, account, offer, &offers, by.as_ref()));
-        bought
-            .collect::<Result<Vec<_>, String>>()
-            .map(|lsns| Filled::New(lsns.into_iter().flatten().fold(done.lsn, Lsn::max)))
+        let mut lsn = done.lsn;
+        for offer in &offers {
+            match self.buy(owner, account, offer, &offers, by.as_ref()) {
+                Ok(bought) => lsn = lsn.max(bought.unwrap_or_default()),
+                // It is there; what it lacks can be bought when that is mended.
+                Err(reason) => return Ok(Filled::Incomplete(lsn, reason)),
+            }
+        }
+        Ok(Filled::New(lsn))
     }
 
     /// Buys one of the offers of a record for a subscriber that never had it.
@@ -474,6 +491,7 @@ impl Filling {
         match self.filler().account(account).map_err(OpenError)? {
             Filled::New(_) => self.written.accounts += 1,
             Filled::There(_) => self.written.accounts_there += 1,
+            Filled::Incomplete(_, reason) => return Err(OpenError(reason)),
         }
         Ok(())
     }
@@ -484,8 +502,10 @@ impl Filling {
     /// When it cannot be made, would move to another charging group, or an identifier belongs to another subscriber.
     pub fn subscriber(&mut self, record: SubscriberRecord) -> Result<(), OpenError> {
         self.wait_for_room();
-        if let Filled::New(_) = self.filler().subscriber(record).map_err(OpenError)? {
-            self.written.subscribers += 1;
+        match self.filler().subscriber(record).map_err(OpenError)? {
+            Filled::New(_) => self.written.subscribers += 1,
+            Filled::There(_) => {}
+            Filled::Incomplete(_, reason) => return Err(OpenError(reason)),
         }
         Ok(())
     }

@@ -65,6 +65,9 @@ impl<O: Operations> Accounts for AccountsService<O> {
     ) -> Result<Response<wire::CreateAccountResponse>, Status> {
         let caller = Caller::of(&request);
         let new = NewAccount::parse(request.get_ref())?;
+        if let Some(line) = new.account.credit {
+            within_ceiling(&caller, line.limit, new.account.currency)?;
+        }
         let (name, etag) = (name::account(new.account.tenant, new.account.id), etag::account(&new.account));
         let done = self.operations.create_account(caller, new).await;
         let repeated = done.map_err(|error| refused(&error, &name))?;

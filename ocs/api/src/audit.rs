@@ -11,6 +11,9 @@ use crate::page;
 use crate::refusal::refused;
 use crate::request::{IDENTIFIER_OCTETS_MAX, Rejection, text};
 
+/// Octets of a resource's name: sessions have long ones.
+const TARGET_OCTETS_MAX: usize = 2048;
+
 /// The `AuditLog` service.
 #[derive(Debug)]
 pub struct AuditLogService<O> {
@@ -37,7 +40,7 @@ impl<O: Operations> AuditLog for AuditLogService<O> {
     ) -> Result<Response<wire::ListAuditRecordsResponse>, Status> {
         let wire::ListAuditRecordsRequest { page_size, page_token, target, caller } = request.into_inner();
         let (max, from) = (page::size(page_size)?, page::position(&page_token)?);
-        text("target", &target, IDENTIFIER_OCTETS_MAX)?;
+        text("target", &target, TARGET_OCTETS_MAX)?;
         text("caller", &caller, IDENTIFIER_OCTETS_MAX)?;
         let records =
             self.operations.audit_records(from, max).await.map_err(|error| refused(&error, "the audit log"))?;

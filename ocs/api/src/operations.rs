@@ -248,6 +248,8 @@ pub enum Loaded {
     Loaded(Lsn),
     /// It was there, and is certain when this entry is durable.
     There(Lsn),
+    /// It is there when this entry is durable, but not all of it: what is missing, and why.
+    Incomplete(Lsn, String),
     /// It cannot be, and why.
     Refused(String),
 }

@@ -203,6 +203,7 @@ impl<O: Operations> Subscribers for SubscribersService<O> {
                 let (state, lsn, reason) = match loaded {
                     Loaded::Loaded(lsn) => (wire::RowState::Loaded, Some(lsn), String::new()),
                     Loaded::There(lsn) => (wire::RowState::There, Some(lsn), String::new()),
+                    Loaded::Incomplete(lsn, reason) => (wire::RowState::Incomplete, Some(lsn), reason),
                     Loaded::Refused(reason) => (wire::RowState::Refused, None, reason),
                 };
                 if let Some(lsn) = lsn {

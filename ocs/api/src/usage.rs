@@ -151,6 +151,7 @@ fn status(error: &OperationError) -> Status {
         | OperationError::UnknownSubscriber
         | OperationError::UnknownSession
         | OperationError::Taken { .. }
+        | OperationError::Exists(_)
         | OperationError::Precondition(_)
         | OperationError::Stale
         | OperationError::Store(_)

@@ -134,7 +134,9 @@ async fn load(
                 match answer.state() {
                     wire::RowState::Loaded => loaded += 1,
                     wire::RowState::There => there += 1,
-                    wire::RowState::Refused | wire::RowState::Unspecified => refused.push(answer),
+                    wire::RowState::Refused | wire::RowState::Incomplete | wire::RowState::Unspecified => {
+                        refused.push(answer);
+                    }
                 }
             }
             Ok(None) => break,

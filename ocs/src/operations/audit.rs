@@ -17,14 +17,16 @@ impl Desk {
         max: usize,
     ) -> Result<Vec<wire::AuditRecord>, OperationError> {
         let (charging, files) = (self.charging.clone(), self.files.clone());
-        let lsn = charging.journal.appended_lsn();
         let read = tokio::task::spawn_blocking(move || {
             let last = charging.edge.audited().0;
             let from = from.unwrap_or(last).min(last);
             let positions = (1..=from).rev().take(max);
-            positions.map(|position| shown(&noted(&charging.edge, &files, position)?)).collect::<Result<Vec<_>, _>>()
+            let records = positions
+                .map(|position| shown(&noted(&charging.edge, &files, position)?))
+                .collect::<Result<Vec<_>, _>>()?;
+            Ok::<_, OperationError>((records, charging.journal.appended_lsn()))
         });
-        let records = read.await.map_err(|_| OperationError::Stopping)??;
+        let (records, lsn) = read.await.map_err(|_| OperationError::Stopping)??;
         self.durable(lsn).await?;
         Ok(records)
     }
@@ -32,8 +34,13 @@ impl Desk {
     /// Computes the chain again.
     pub(super) async fn compute_chain(&self, known: Option<(u64, [u8; 32])>) -> Result<AuditVerdict, OperationError> {
         let (charging, files) = (self.charging.clone(), self.files.clone());
-        let computed = tokio::task::spawn_blocking(move || verify(&charging.edge, &*files.state, known)).await;
-        let Verdict { records, chain, broken } = computed.map_err(|_| OperationError::Stopping)?;
+        let computed = tokio::task::spawn_blocking(move || {
+            let verdict = verify(&charging.edge, &*files.state, known);
+            (verdict, charging.journal.appended_lsn())
+        });
+        let (Verdict { records, chain, broken }, lsn) = computed.await.map_err(|_| OperationError::Stopping)?;
+        // What a crash could take back is nobody's to note elsewhere.
+        self.durable(lsn).await?;
         Ok(AuditVerdict { records, chain: *chain.octets(), broken })
     }
 }

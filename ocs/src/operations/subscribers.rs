@@ -93,6 +93,16 @@ impl Desk {
         let precondition = |reason: String| OperationError::Precondition(reason);
         let standing = self.there().standing(put.account).ok_or(OperationError::UnknownAccount)?;
         let (tenant, group) = (standing.tenant, standing.group);
+        // A key that is known is answered as it was, or refused, whatever is there by now.
+        let request = put.asked.request(&name::subscriber(tenant, put.id));
+        let known = charging.shards.with(group, |shard| (shard.known(group, &request), shard.last_lsn()));
+        match known {
+            (Ok(None), _) => {}
+            (Ok(Some(outcome)), lsn) => {
+                return Ok((Charged { outcome, lsn, repeated: true }, self.etag_of(put.id, group)));
+            }
+            (Err(refusal), _) => return Err(OperationError::Refused(refusal)),
+        }
         let there = self.there().subscriber(put.id, group);
         if let Some(there) = there.as_ref().filter(|there| (there.group, there.tenant) != (group, tenant)) {
             return Err(precondition(format!(
@@ -159,13 +169,27 @@ impl Desk {
         Ok((done, etag))
     }
 
+    fn etag_of(&self, id: SubscriberId, group: GroupId) -> String {
+        let there = self.charging.shards.with(group, |shard| shard.subscriber(id).cloned());
+        there.map(|there| etag::subscriber(&there, &self.identifiers(id))).unwrap_or_default()
+    }
+
     /// Loads one row.
     pub(super) fn fill(&self, caller: &Caller, row: &Row) -> Loaded {
         let (charging, catalogue) = (&*self.charging, &*self.files.catalogue);
         let filler = Filler { charging, catalogue, now: charging.clock.now(), caller: Some(&caller.name) };
         let there = self.there();
         let filled = match row {
-            Row::Account(line) => import::account_of(line).and_then(|account| filler.account(account)),
+            Row::Account(line) => import::account_of(line).and_then(|account| {
+                let brings = account.credit.is_some() || account.buckets.iter().any(|bucket| bucket.balance != 0);
+                match caller.top_up_max {
+                    Some(_) if brings => Err(format!(
+                        "{} may not load accounts that hold something; load them empty, and top them up",
+                        caller.name
+                    )),
+                    Some(_) | None => filler.account(account),
+                }
+            }),
             Row::Subscriber(line) => {
                 let (windows, offer) = (|name: &_| there.windows(name), |name: &_| there.offer(name));
                 let record = import::subscriber_of(line, windows, offer, |account| there.standing(account));
@@ -174,6 +198,7 @@ impl Desk {
         };
         match filled {
             Ok(Filled::New(lsn)) => Loaded::Loaded(lsn),
+            Ok(Filled::Incomplete(lsn, reason)) => Loaded::Incomplete(lsn, reason),
             Ok(Filled::There(lsn)) => Loaded::There(lsn),
             Err(reason) => Loaded::Refused(reason),
         }

@@ -467,8 +467,11 @@ impl Shard {
         Ok(MutationOutcome::Done { balance: Money::ZERO, cdr_number: 0 })
     }
 
-    /// The first answer to a request that is a repeat.
-    pub(super) fn known(&self, group: GroupId, request: &Request) -> Result<Option<Arc<MutationOutcome>>, Refusal> {
+    /// The first answer to a request of a group that was made before.
+    ///
+    /// # Errors
+    /// [`Refusal::KeyReused`] when its key was used for another.
+    pub fn known(&self, group: GroupId, request: &Request) -> Result<Option<Arc<MutationOutcome>>, Refusal> {
         match self.mutations.get(&(group, request.key.clone())) {
             Some(known) if known.value.digest != request.digest => Err(Refusal::KeyReused),
             known => Ok(known.map(|known| known.value.outcome.clone())),
