@@ -80,6 +80,16 @@ pub enum Drawer {
     Requests,
     /// Versions of catalogue documents on their way: drafts, approvals, schedules, withdrawals.
     Drafts,
+    /// Batches of vouchers, by number.
+    Batches,
+    /// Vouchers, by the keyed hash of their code.
+    Vouchers,
+    /// Wrong codes of vouchers, by who tried them.
+    Tries,
+    /// Large credits that need a second person, by number.
+    Approvals,
+    /// The numbers of approvals, by the request's charging group and key.
+    ApprovalKeys,
 }
 
 impl Drawer {
@@ -88,6 +98,11 @@ impl Drawer {
         match self {
             Self::Requests => 1,
             Self::Drafts => 2,
+            Self::Batches => 10,
+            Self::Vouchers => 11,
+            Self::Tries => 12,
+            Self::Approvals => 13,
+            Self::ApprovalKeys => 14,
         }
     }
 }

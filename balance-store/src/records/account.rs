@@ -214,7 +214,7 @@ fn read_early_counter(r: &mut Reader<'_>) -> Read<()> {
     Ok(())
 }
 
-fn put_bucket(w: &mut Writer<'_>, bucket: &Bucket) {
+pub(super) fn put_bucket(w: &mut Writer<'_>, bucket: &Bucket) {
     w.str(bucket.id.as_str());
     let (has_scope, has_terms) = (bucket.scope.is_some(), bucket.terms.is_some());
     w.u8(bucket.holding.code() | bucket.origin.code() << 2 | u8::from(has_scope) << 3 | u8::from(has_terms) << 4);
@@ -240,7 +240,7 @@ fn put_bucket(w: &mut Writer<'_>, bucket: &Bucket) {
     }
 }
 
-fn read_bucket(r: &mut Reader<'_>) -> Read<Bucket> {
+pub(super) fn read_bucket(r: &mut Reader<'_>) -> Read<Bucket> {
     let id = BucketId::new(r.str("bucket")?);
     let (holding, origin, has_scope, has_terms) = r.code("bucket", |code| {
         let (scope, terms) = (code >> 3 & 1 == 1, code >> 4 & 1 == 1);

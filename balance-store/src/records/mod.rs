@@ -10,6 +10,7 @@
 
 mod account;
 mod answer;
+mod approval;
 mod audit;
 mod cdr;
 mod context;
@@ -18,10 +19,12 @@ mod entry;
 mod session;
 mod state;
 mod values;
+mod voucher;
 mod wire;
 
 pub use account::{decode_account, decode_subscriber, encode_account, encode_subscriber};
 pub use answer::{decode_answer, decode_mutation, encode_answer, encode_mutation};
+pub use approval::{Approval, Credited, Decision, decode_approval, encode_approval};
 pub use audit::{AuditRecord, Difference, decode_audit, decode_audit_value, encode_audit, encode_audit_value};
 pub use cdr::{CdrParts, StoredCdr, StoredLine, StoredRating, cdr_parts, decode_cdr, encode_cdr, join_cdr};
 pub use context::{decode_context, encode_context};
@@ -36,5 +39,9 @@ pub use state::{
 };
 pub use values::{Resolve, TariffRef};
 pub(crate) use values::{identifier_kind, identifier_of};
+pub use voucher::{
+    BatchState, CODE_HASH_OCTETS, CodeHash, Fate, Tries, Voucher, VoucherBatch, decode_tries, decode_voucher,
+    decode_voucher_batch, encode_tries, encode_voucher, encode_voucher_batch,
+};
 pub use wire::{Fault, RecordError};
 pub(crate) use wire::{Read, Reader};

@@ -1,0 +1,189 @@
+//! Records of vouchers and approvals: what is read back is what was written, damage is refused, and the octets that exist on
+//! disks stay readable.
+
+#![cfg(test)]
+
+use balance_store::records::{
+    Approval, BatchState, Credited, Decision, Fate, RecordError, Tries, Voucher, VoucherBatch, decode_approval,
+    decode_tries, decode_voucher, decode_voucher_batch, encode_approval, encode_tries, encode_voucher,
+    encode_voucher_batch,
+};
+use proptest::prelude::*;
+use rating_engine::account::{Bucket, Holding, Origin};
+use rating_engine::command::{Change, Request};
+use rating_engine::ids::{AccountId, BucketId, GroupId, IdempotencyKey, TenantId};
+use rating_engine::money::{Currency, Money};
+use rating_engine::time::Timestamp;
+
+fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_seconds(1_800_000_000 + seconds)
+}
+
+fn batch(state: BatchState, valid_seconds: Option<u64>) -> VoucherBatch {
+    VoucherBatch {
+        name: "summer-27".into(),
+        tenant: TenantId::new(2),
+        state,
+        count: 5000,
+        used: 17,
+        amount: Money::from_micros(10_000_000),
+        currency: Currency::EUR,
+        bucket: BucketId::new("main"),
+        origin: Origin::Granted,
+        priority: 100,
+        valid_seconds,
+        expires: at(86_400),
+        made: at(0),
+        made_by: "anna".into(),
+        key_check: *b"checked!",
+    }
+}
+
+fn vouchers() -> [Voucher; 3] {
+    let used = Fate::Used { tenant: TenantId::new(2), account: AccountId::new(1001), at: at(5) };
+    [Fate::Open, used, Fate::Blocked { at: at(6) }].map(|fate| Voucher { batch: 3, serial: 4711, fate })
+}
+
+fn tries() -> Tries {
+    Tries { locked_until: at(3600), wrong: vec![(at(1), [1; 16]), (at(2), [0xFF; 16])] }
+}
+
+fn bucket() -> Bucket {
+    Bucket {
+        id: BucketId::new("promo"),
+        holding: Holding::Money,
+        origin: Origin::Paid,
+        balance: 0,
+        reserved: 0,
+        priority: 7,
+        valid_from: Timestamp::default(),
+        valid_to: at(86_400),
+        scope: None,
+        terms: None,
+    }
+}
+
+fn approvals() -> [Approval; 3] {
+    let (account, amount) = (AccountId::new(1001), Money::from_micros(200_000_000));
+    let pending = Approval {
+        group: GroupId::new(77),
+        tenant: TenantId::new(2),
+        currency: Currency::EUR,
+        method: "Accounts/TopUp".into(),
+        asked_by: "anna".into(),
+        asked: at(0),
+        expires: at(7 * 86_400),
+        request: Request {
+            key: IdempotencyKey::new("key-1"),
+            digest: 0xFEDC_BA98_7654_3210,
+            reason: "goodwill".into(),
+        },
+        credit: Credited::TopUp { account, amount, bucket: Box::new(bucket()) },
+        decision: Decision::Pending,
+    };
+    let approved = Approval {
+        credit: Credited::Adjust { account, amount, bucket: BucketId::new("main") },
+        decision: Decision::Approved { by: "ben".into(), at: at(9) },
+        ..pending.clone()
+    };
+    let rejected = Approval {
+        credit: Credited::Limit { account, limit: amount },
+        decision: Decision::Rejected { by: "ben".into(), at: at(9) },
+        ..pending.clone()
+    };
+    [pending, approved, rejected]
+}
+
+fn octets(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
+    let mut out = Vec::new();
+    write(&mut out);
+    out
+}
+
+fn hex(octets: &[u8]) -> String {
+    octets.iter().map(|octet| format!("{octet:02x}")).collect()
+}
+
+/// Whole, it is what was written; cut anywhere, with something behind it or of a later format, it is refused.
+fn reads<T: PartialEq + std::fmt::Debug>(value: &T, octets: &[u8], read: impl Fn(&[u8]) -> Result<T, RecordError>) {
+    assert_eq!(read(octets).as_ref(), Ok(value));
+    for end in 0..octets.len() {
+        assert!(read(&octets[..end]).is_err(), "cut at {end}: {value:?}");
+    }
+    assert!(read(&[octets, &[0]].concat()).is_err());
+    let later = [&[octets[0] + 1], &octets[1..]].concat();
+    assert!(read(&later).is_err());
+}
+
+#[test]
+fn what_was_written_is_read_back_and_nothing_else() {
+    for state in [BatchState::Made, BatchState::Active, BatchState::Blocked] {
+        for valid_seconds in [None, Some(0), Some(u64::MAX)] {
+            let batch = batch(state, valid_seconds);
+            reads(&batch, &octets(|out| encode_voucher_batch(out, &batch)), decode_voucher_batch);
+        }
+    }
+    for voucher in vouchers() {
+        reads(&voucher, &octets(|out| encode_voucher(out, &voucher)), decode_voucher);
+    }
+    for tries in [tries(), Tries::default()] {
+        reads(&tries, &octets(|out| encode_tries(out, &tries)), decode_tries);
+    }
+    for approval in approvals() {
+        reads(&approval, &octets(|out| encode_approval(out, &approval)), decode_approval);
+    }
+}
+
+/// What is held back is what is done: the change and the key that were asked for.
+#[test]
+fn what_is_held_back_is_what_was_asked_for() {
+    for approval in approvals() {
+        let mutation = approval.mutation();
+        assert_eq!(mutation.request, Some(approval.request));
+        assert_eq!(Credited::of(&mutation.change), Some(approval.credit));
+    }
+    let account = AccountId::new(1);
+    let adjust = |holding, amount| Change::Adjust { account, bucket: BucketId::new("b"), holding, amount };
+    assert_eq!(Credited::of(&adjust(Holding::Money, -1)), None);
+    assert_eq!(Credited::of(&Change::Cancel { account, subscription: 1 }), None);
+}
+
+/// Octets that exist on disks: when this fails, the format has changed and needs a new version.
+#[test]
+fn the_format_is_frozen() {
+    let [open, used, blocked] = vouchers();
+    let [pending, approved, rejected] = approvals();
+    for (name, written, frozen) in [
+        ("batch", octets(|out| encode_voucher_batch(out, &batch(BatchState::Active, Some(3600)))), BATCH),
+        ("voucher", octets(|out| encode_voucher(out, &open)), OPEN),
+        ("used voucher", octets(|out| encode_voucher(out, &used)), USED),
+        ("blocked voucher", octets(|out| encode_voucher(out, &blocked)), BLOCKED),
+        ("tries", octets(|out| encode_tries(out, &tries())), TRIES),
+        ("approval", octets(|out| encode_approval(out, &pending)), PENDING),
+        ("approved", octets(|out| encode_approval(out, &approved)), APPROVED),
+        ("rejected", octets(|out| encode_approval(out, &rejected)), REJECTED),
+    ] {
+        assert_eq!(hex(&written), frozen, "{name}");
+    }
+}
+
+proptest! {
+    #[test]
+    fn any_octets_are_refused_or_read_as_something(mut octets in proptest::collection::vec(any::<u8>(), 0..200)) {
+        octets.insert(0, 1);
+        let _ = decode_voucher_batch(&octets);
+        let _ = decode_voucher(&octets);
+        let _ = decode_tries(&octets);
+        let _ = decode_approval(&octets);
+    }
+}
+
+const BATCH: &str = "01010973756d6d65722d32370288271180dac409455552046d61696e016401901c82b095d8e36882c0e285e36804616e6e61636865636b656421";
+const OPEN: &str = "0103e72400";
+const USED: &str = "0103e7240102e907928ee385e368";
+const BLOCKED: &str = "0103e72402e29de385e368";
+const TRIES: &str =
+    "0182fa9989e36802d2cfe285e36801010101010101010101010101010101a2dfe285e368ffffffffffffffffffffffffffffffff";
+const PENDING: &str = "014d024555520e4163636f756e74732f546f70557004616e6e6182c0e285e36882d0c6c6e768056b65792d31fedcba987654321008676f6f6477696c6c00e9078088debe010570726f6d6f0000070282b095d8e36800";
+const APPROVED: &str = "014d024555520e4163636f756e74732f546f70557004616e6e6182c0e285e36882d0c6c6e768056b65792d31fedcba987654321008676f6f6477696c6c01e9078088debe01046d61696e010362656ed2cce385e368";
+const REJECTED: &str = "014d024555520e4163636f756e74732f546f70557004616e6e6182c0e285e36882d0c6c6e768056b65792d31fedcba987654321008676f6f6477696c6c02e9078088debe01020362656ed2cce385e368";
