@@ -8,6 +8,7 @@ use std::io::ErrorKind;
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::net::{SocketAddr, UnixDatagram};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -17,7 +18,7 @@ use diameter::validate::UnknownAvps;
 use diameter::{Identity, Local, Timers};
 use diameter_tcp::{Peers, Server, Stats};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
-use ocs_api::ClockAccess;
+use ocs_api::{Ceiling, ClockAccess};
 use rating_engine::ids::PartitionId;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -69,6 +70,8 @@ pub struct App {
     disk: Tending,
     asking: Arc<Asking>,
     publisher: Arc<Publisher>,
+    folder: PathBuf,
+    second_approver_above: Option<Ceiling>,
 }
 
 /// Installs the metrics exporter and serves it.
@@ -111,6 +114,7 @@ impl App {
         let tls = Tls::of(&config.grpc)?;
         let callers = Callers::of(config).map_err(because("access"))?;
         tracing::info!(tls = tls.is_some(), callers = callers.count(), insecure = config.grpc.insecure, "gRPC");
+        let second_approver_above = callers.second_approver_above();
         let gate = Gate::new(callers, clock.clone(), telemetry.clone());
         let started = Clock::real().now().millis().div_euclid(1000);
         telemetry.started(started, loaded.found.replayed, config.data.log_tail_mib_max << 20);
@@ -140,6 +144,7 @@ impl App {
         let server = Server::new(transport(config), peers, GyHandler::new(front), mark.clone());
         let stats = server.stats();
         let partition = PartitionId::new(config.data.partition);
+        let folder = config.data.folder.clone();
         Ok(Self {
             running,
             server,
@@ -155,6 +160,8 @@ impl App {
             disk,
             asking,
             publisher,
+            folder,
+            second_approver_above,
         })
     }
 
@@ -178,12 +185,15 @@ impl App {
             disk,
             asking,
             publisher,
+            folder,
+            second_approver_above,
         } = self;
         let (stop, stopping) = watch::channel(false);
         let ended = |mut stopping: watch::Receiver<bool>| async move {
             let _ = stopping.wait_for(|stop| *stop).await;
         };
-        let desk = Arc::new(Desk::new(&running, mark, publisher.clone()).asking(asking));
+        let desk = Desk::new(&running, mark, publisher.clone()).asking(asking).vouchers_in(&folder);
+        let desk = Arc::new(desk.second_approver_above(second_approver_above));
         let feed = Arc::new(StoreFeed::new(running.store.cdrs.clone(), partition));
         let export = CdrExportService::new(feed, ExportLimits::default());
         let streams = export.stats();

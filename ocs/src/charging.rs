@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwap;
-use balance_store::records::{self, EntryEncoder, Owner};
+use balance_store::records::{self, Difference, EntryEncoder, Owner};
 use balance_store::{EntryWriter, Journal};
 use rating_engine::cdr::Cause;
 use rating_engine::command::{
@@ -34,7 +34,7 @@ use crate::audit_log::{By, Subject};
 use crate::clients::{Clients, caseless};
 use crate::clock::Clock;
 use crate::directory::{Directory, Home};
-use crate::edge::{Beside, Edge, Ready};
+use crate::edge::{Beside, DeskRecord, Edge, Ready};
 use crate::telemetry::Telemetry;
 use crate::watching::Watching;
 
@@ -116,6 +116,10 @@ pub struct Noting<'a> {
     pub by: Option<&'a By>,
     /// Identifiers, and whom they mean from now on.
     pub identifiers: Vec<(TenantId, Identifier, Option<Owner>)>,
+    /// Records of the desk that change with it.
+    pub desk: Vec<DeskRecord>,
+    /// What is noted beside what is different of its subject.
+    pub differences: Vec<Difference>,
     /// Whether what it is based on is still so; else it is refused, unless it is a repeat.
     pub still: Option<&'a (dyn Fn(&Shard) -> bool + Sync)>,
 }
@@ -318,7 +322,7 @@ impl Charging {
             let before = noting.by.map(|_| subject.seen(shard));
             let effects = shard.mutate(&tariffs, mutation, now);
             let repeated = effects.repeated;
-            let mut beside = Beside { identifiers: noting.identifiers, ..Beside::default() };
+            let mut beside = Beside { identifiers: noting.identifiers, desk: noting.desk, ..Beside::default() };
             if let (Some(by), Some(before)) = (noting.by, before) {
                 let mut differences = before.differences(&subject.seen(shard));
                 for (_, identifier, owner) in &beside.identifiers {
@@ -329,9 +333,12 @@ impl Charging {
                         whose.unwrap_or_else(|| "nobody".to_owned()),
                     );
                 }
-                beside.audit = Some(by.record(now, differences.into_vec()));
+                let mut differences = differences.into_vec();
+                differences.extend(noting.differences);
+                beside.audit = Some(by.record(now, differences));
             }
-            let beside = (beside.audit.is_some() || !beside.identifiers.is_empty()).then_some(&beside);
+            let is_any = beside.audit.is_some() || !beside.identifiers.is_empty() || !beside.desk.is_empty();
+            let beside = is_any.then_some(&beside);
             let (outcome, lsn) = self.commit_with(shard, now, Some(group), effects, beside);
             Charged { outcome, lsn, repeated }
         });

@@ -210,6 +210,8 @@ impl Default for Grpc {
 pub struct Access {
     /// Those who may, each with what it may.
     pub callers: Vec<Caller>,
+    /// Top-ups, adjustments and credit limits above this need a second person, e.g. `100.00 EUR`; absent: none does.
+    pub second_approver_above: Option<String>,
 }
 
 /// One who may call.

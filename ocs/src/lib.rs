@@ -41,6 +41,7 @@ pub mod tail;
 pub mod telemetry;
 mod totals;
 pub mod traffic;
+pub mod vouchers;
 pub mod walk;
 pub mod watching;
 pub mod what_if;

@@ -3,22 +3,25 @@
 //! Every answer waits for the durable mark like a network element's: nobody sees what a crash could take back.
 
 mod accounts;
+mod approvals;
 mod audit;
 mod catalogue;
 mod charges;
 mod sessions;
 mod subscribers;
+mod vouchers;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use balance_store::{CdrStore, StateStore};
 use futures_util::stream::BoxStream;
 use ocs_api::{
-    AccountChange, AccountSelector, AccountSnapshot, Ask, AuditVerdict, Caller, Changed, ClientAnswer, ClockReading,
-    ClockRefusal, Loaded, NewAccount, OperationError, Operations, Put, Recorded, Row, Selection, SessionChange,
-    SessionFilter, SessionSnapshot, SubscriberPut, SubscriberSelector, SubscriberSnapshot, TopUp, ToppedUp,
-    TransferAsked, name,
+    AccountChange, AccountSelector, AccountSnapshot, Ask, AuditVerdict, Caller, Ceiling, Changed, ClientAnswer,
+    ClockReading, ClockRefusal, Loaded, NewAccount, OperationError, Operations, Put, Recorded, Row, Selection,
+    SessionChange, SessionFilter, SessionSnapshot, SubscriberPut, SubscriberSelector, SubscriberSnapshot, TopUp,
+    ToppedUp, TransferAsked, name,
 };
 use ocs_proto::cdr::v1::RatedCdr;
 use ocs_proto::operator::v1 as wire;
@@ -37,6 +40,8 @@ use crate::charging::{Charged, Charging, Noting};
 use crate::clock::ClockError;
 use crate::publishing::Publisher;
 use crate::store::{Catalogue, Running};
+use approvals::Approvers;
+use vouchers::Vault;
 
 /// How long a usage record waits before it looks again whether there is room for it.
 const ROOM_PAUSE: Duration = Duration::from_millis(5);
@@ -45,7 +50,7 @@ const ROOM_PAUSE: Duration = Duration::from_millis(5);
 const WALKS_MAX: usize = 2;
 
 /// The operations of a running system.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Desk {
     charging: Arc<Charging>,
     files: Arc<Files>,
@@ -54,6 +59,8 @@ pub struct Desk {
     publisher: Arc<Publisher>,
     /// Held by the one simulation of a period that may run.
     simulating: Arc<Semaphore>,
+    vault: Arc<Vault>,
+    approvers: Arc<Approvers>,
 }
 
 /// What is read beside the shards.
@@ -84,12 +91,23 @@ impl Desk {
             walks: Semaphore::new(WALKS_MAX),
         };
         let (charging, files, simulating) = (charging.clone(), Arc::new(files), Arc::new(Semaphore::new(1)));
-        Self { charging, files, mark, asking: None, publisher, simulating }
+        let (vault, approvers) = (Arc::default(), Arc::default());
+        Self { charging, files, mark, asking: None, publisher, simulating, vault, approvers }
     }
 
     /// Asks sessions that wait for money to ask again when it arrives.
     pub fn asking(self, asking: Arc<Asking>) -> Self {
         Self { asking: Some(asking), ..self }
+    }
+
+    /// Keeps the secret key of vouchers in this folder; without one there are no vouchers.
+    pub fn vouchers_in(self, folder: &Path) -> Self {
+        Self { vault: Arc::new(Vault::of(folder)), ..self }
+    }
+
+    /// Credits above this need a second person; in another currency, all do.
+    pub fn second_approver_above(self, above: Option<Ceiling>) -> Self {
+        Self { approvers: Arc::new(Approvers::above(above)), ..self }
     }
 
     /// Waits for room: what has time gives way to what the network waits for.
@@ -238,7 +256,9 @@ impl Operations for Desk {
         let mutation = top_up.mutation(account);
         let target = name::account(tenant, account);
         let by = by(&caller, "Accounts/TopUp", target, mutation.request.as_ref());
-        let done = self.mutated(group, mutation, Noting { by: Some(&by), ..Noting::default() }).await?;
+        let noting = Noting { by: Some(&by), ..Noting::default() };
+        self.held_back((group, tenant, currency), &mutation, &noting).await?;
+        let done = self.mutated(group, mutation, noting).await?;
         if !done.repeated {
             self.charging.telemetry.topup();
             self.money_arrived(group, account);

@@ -383,7 +383,7 @@ impl Filler<'_> {
         let new = identifiers.into_iter().filter(|identifier| charging.directory.find(tenant, identifier).is_none());
         let new: Vec<Identifier> = new.collect();
         let identifiers = new.iter().map(|identifier| (tenant, identifier.clone(), Some(owner))).collect();
-        let noting = Noting { by: by.as_ref(), identifiers, still: None };
+        let noting = Noting { by: by.as_ref(), identifiers, ..Noting::default() };
         let done = charging.mutate_with(owner.group, Change::PutSubscriber(subscriber).into(), self.now, noting);
         if let MutationOutcome::Refused(refusal) = &*done.outcome {
             return Err(format!("subscriber {id}: {}", why_untaken(refusal)));

@@ -42,6 +42,9 @@ const ALLOWED: &str = "
     /ocs.operator.v1.Accounts/TopUp                                 no     yes     no            no              no       yes     no      yes
     /ocs.operator.v1.Accounts/Transfer                              no     no      no            no              no       yes     no      yes
     /ocs.operator.v1.Accounts/UpdateAccount                         no     no      no            no              yes      no      no      yes
+    /ocs.operator.v1.Approvals/Approve                              no     no      no            no              no       yes     no      yes
+    /ocs.operator.v1.Approvals/ListApprovals                        yes    yes     no            no              yes      yes     yes     yes
+    /ocs.operator.v1.Approvals/Reject                               no     no      no            no              no       yes     no      yes
     /ocs.operator.v1.AuditLog/ListAuditRecords                      no     no      no            no              no       no      yes     yes
     /ocs.operator.v1.AuditLog/VerifyAuditLog                        no     no      no            no              no       no      yes     yes
     /ocs.operator.v1.Catalogue/ApproveDraft                         no     no      no            yes             no       no      no      yes
@@ -74,6 +77,12 @@ const ALLOWED: &str = "
     /ocs.operator.v1.Usage/GetTotals                                yes    yes     no            no              yes      yes     yes     yes
     /ocs.operator.v1.Usage/ListCharges                              yes    yes     no            no              yes      yes     yes     yes
     /ocs.operator.v1.Usage/RefundCharge                             no     no      no            no              no       yes     no      yes
+    /ocs.operator.v1.Vouchers/BlockBatch                            no     no      no            no              no       yes     no      yes
+    /ocs.operator.v1.Vouchers/BlockVoucher                          no     no      no            no              no       yes     no      yes
+    /ocs.operator.v1.Vouchers/CreateVouchers                        no     no      no            no              no       yes     no      yes
+    /ocs.operator.v1.Vouchers/GetVoucher                            no     yes     no            no              no       yes     no      yes
+    /ocs.operator.v1.Vouchers/ListBatches                           yes    yes     no            no              yes      yes     yes     yes
+    /ocs.operator.v1.Vouchers/RedeemVoucher                         no     yes     no            no              no       yes     no      yes
 ";
 
 /// An authority that signs certificates.

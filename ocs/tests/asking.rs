@@ -27,7 +27,7 @@ use ocs::gy::{GyFront, GyHandler};
 use ocs::setup::Filling;
 use ocs::store::{self, Running};
 use ocs::telemetry::Telemetry;
-use ocs_api::client::{AccountsClient, AuditLogClient, SessionsClient};
+use ocs_api::client::{AccountsClient, AuditLogClient, SessionsClient, VouchersClient};
 use ocs_proto::charging::v1 as common;
 use ocs_proto::operator::v1 as wire;
 use rating_engine::command::{Requested, ServiceRequest};
@@ -314,6 +314,31 @@ async fn operators_steer_sessions_and_hear_what_the_client_says() {
     server.ask_to_stop();
     server.stopped();
     server.audit();
+}
+
+/// A voucher is money like any other.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_waits_is_told_of_a_redeemed_voucher() {
+    let server = Server::start(1);
+    let mut element = Element::connect(server.gy, "pgw.example.org").await;
+    let denied = element.call(&opens("pgw;denied", &[volume(10, None, octets(1 << 40))]), 1).await;
+    let (_, is_last) = granted(&denied.services[0]);
+    assert!(is_last, "{denied:?}");
+    let mut vouchers = VouchersClient::connect(format!("http://{}", server.grpc)).await.unwrap();
+    let batch = wire::CreateVouchersRequest {
+        batch: "one".into(),
+        count: 1,
+        value: Some(common::Money { mantissa: 5, scale: 0, currency: "EUR".into() }),
+        expire_time: Some(prost_types::Timestamp { seconds: 32_472_144_000, nanos: 0 }),
+        ..wire::CreateVouchersRequest::default()
+    };
+    let mut made = vouchers.create_vouchers(batch).await.unwrap().into_inner();
+    let code = made.message().await.unwrap().unwrap().vouchers[0].code.clone();
+    let beneficiary = Some(wire::redeem_voucher_request::Beneficiary::Account("accounts/1".into()));
+    let redemption = wire::RedeemVoucherRequest { beneficiary, code, idempotency_key: "one".into() };
+    vouchers.redeem_voucher(redemption).await.unwrap();
+    let request = tokio::time::timeout(TOLD_WITHIN, element.asked()).await.expect("told within a second");
+    assert_eq!(demand(&request).session, SessionId::new(b"pgw;denied"));
 }
 
 /// The system without its process: charging over a disk in memory, served over TCP.

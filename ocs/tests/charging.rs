@@ -26,7 +26,10 @@ use ocs::setup::Filling;
 use ocs::store::{self, Loaded, Running};
 use ocs::telemetry::Telemetry;
 use ocs::{audit, demo};
-use ocs_api::{AccountSelector, Caller, OperationError, Operations, Selection, TopUp};
+use ocs_api::{
+    AccountSelector, ApprovalOperations, ApprovalRefusal, ApprovalStanding, Caller, Ceiling, OperationError,
+    Operations, Selection, TopUp,
+};
 use ocs_proto::charging::v1 as common;
 use ocs_proto::operator::v1 as wire;
 use parking_lot::{Mutex, MutexGuard};
@@ -34,7 +37,7 @@ use rating_engine::account::{Flow, Total};
 use rating_engine::command::{Action, Command, Outcome, Profile, Refusal, Requested, ServiceRequest, Used};
 use rating_engine::context::Context;
 use rating_engine::ids::{AccountId, GroupId, Identifier, SessionId, SubscriberId, TenantId};
-use rating_engine::money::Money;
+use rating_engine::money::{Currency, Money};
 use rating_engine::shard::Image;
 use rating_engine::tariff::Service;
 use rating_engine::time::Timestamp;
@@ -606,6 +609,46 @@ fn a_debit_that_no_cdr_explains_is_found() {
         let said = format!("account {number}: Debit of money totals 7, its CDRs say 0");
         assert!(report.findings.contains(&said), "{:?}", report.findings);
     }
+}
+
+/// Nobody decides on a large top-up for a week: it is not done, whoever says yes afterwards. Asked for again, it waits anew; and
+/// long after, nothing is kept of it.
+#[tokio::test]
+async fn an_approval_that_nobody_decides_on_in_time_is_over() {
+    const WEEK: i64 = 7 * 86_400;
+    let machine = Machine::new();
+    let running = machine.run();
+    let above = Ceiling { amount: Money::from_micros(1_000_000), currency: Currency::EUR };
+    let desk = desk(&running).second_approver_above(Some(above));
+    let (anna, ben) = (Caller::named("anna"), Caller::named("ben"));
+    let large = |key: &str| top_up(wire::top_up_request::Account::AccountId(1), key);
+    let waits = |number, from: i64| {
+        let expires = BEGIN.plus_seconds(from + WEEK);
+        Err(OperationError::Approval(ApprovalRefusal::Needed { number, expires }))
+    };
+    assert_eq!(desk.top_up(anna.clone(), large("a")).await, waits(1, 0));
+    running.charging.clock.set(BEGIN.plus_seconds(WEEK - 1)).unwrap();
+    assert_eq!(desk.top_up(anna.clone(), large("a")).await, waits(1, 0));
+    running.charging.clock.set(BEGIN.plus_seconds(WEEK)).unwrap();
+    let late = desk.approve(ben.clone(), 1).await;
+    assert_eq!(late, Err(OperationError::Approval(ApprovalRefusal::Expired)));
+    assert_eq!(desk.approvals(None, 10).await.unwrap()[0].state, ApprovalStanding::Expired);
+    assert_eq!(desk.top_up(anna.clone(), large("a")).await, waits(2, WEEK));
+    let done = desk.approve(ben.clone(), 2).await.unwrap();
+    let first = desk.top_up(anna.clone(), large("a")).await.unwrap();
+    assert_eq!((first.cdr_number, first.repeated), (done.cdr_number, true));
+
+    running.charging.clock.set(BEGIN.plus_seconds(WEEK + 38 * 86_400)).unwrap();
+    assert_eq!(desk.top_up(anna.clone(), large("b")).await, waits(3, WEEK + 38 * 86_400));
+    let kept: Vec<u64> = desk.approvals(None, 10).await.unwrap().iter().map(|kept| kept.number).collect();
+    assert_eq!(kept, [3]);
+    drop(desk);
+
+    // In another currency than the threshold's nothing is small.
+    let dollars = Ceiling { amount: Money::MAX, currency: Currency::parse("USD").unwrap() };
+    let desk = self::desk(&running).second_approver_above(Some(dollars));
+    assert_eq!(desk.top_up(anna, large("c")).await, waits(4, WEEK + 38 * 86_400));
+    running.shutdown();
 }
 
 #[tokio::test]

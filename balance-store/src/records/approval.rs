@@ -108,6 +108,7 @@ impl Credited {
             | Change::Buy { .. }
             | Change::Cancel { .. }
             | Change::Correct(_)
+            | Change::GiveBack(_)
             | Change::SetState { .. }
             | Change::Release { .. } => None,
         }

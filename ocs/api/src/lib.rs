@@ -8,6 +8,7 @@
 //! of a balance but through [`Operations`].
 
 mod accounts;
+mod approvals;
 mod audit;
 mod caller;
 mod catalogue;
@@ -25,8 +26,10 @@ mod router;
 mod sessions;
 mod subscribers;
 mod usage;
+mod vouchers;
 
 pub use accounts::AccountsService;
+pub use approvals::{ApprovalOperations, ApprovalRefusal, ApprovalSnapshot, ApprovalStanding, ApprovalsService};
 pub use audit::AuditLogService;
 pub use caller::{Caller, Ceiling};
 pub use catalogue::{
@@ -54,14 +57,20 @@ pub use router::{ClockAccess, router};
 pub use sessions::SessionsService;
 pub use subscribers::{Basis, SubscriberPut, SubscribersService};
 pub use usage::{RECORD_ID_OCTETS_MAX, UsageService};
+pub use vouchers::{
+    BATCH_OCTETS_MAX, BatchSnapshot, Beneficiary, NewBatch, Redeemed, Redemption, VOUCHERS_AT_ONCE_MAX,
+    VoucherOperations, VoucherRefusal, VoucherSnapshot, VoucherStanding, VouchersService, WhichVoucher,
+};
 
 /// Typed clients of the services, for the command line and for tests.
 pub mod client {
     pub use ocs_proto::operator::v1::accounts_client::AccountsClient;
+    pub use ocs_proto::operator::v1::approvals_client::ApprovalsClient;
     pub use ocs_proto::operator::v1::audit_log_client::AuditLogClient;
     pub use ocs_proto::operator::v1::catalogue_client::CatalogueClient;
     pub use ocs_proto::operator::v1::clock_client::ClockClient;
     pub use ocs_proto::operator::v1::sessions_client::SessionsClient;
     pub use ocs_proto::operator::v1::subscribers_client::SubscribersClient;
     pub use ocs_proto::operator::v1::usage_client::UsageClient;
+    pub use ocs_proto::operator::v1::vouchers_client::VouchersClient;
 }

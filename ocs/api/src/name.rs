@@ -32,6 +32,21 @@ pub fn session(id: &SessionId) -> String {
     format!("sessions/{}", base64(id.octets()))
 }
 
+/// The name of a batch of vouchers.
+pub fn batch(name: &str) -> String {
+    format!("batches/{name}")
+}
+
+/// The name of a voucher.
+pub fn voucher(batch: &str, serial: u32) -> String {
+    format!("batches/{batch}/vouchers/{serial}")
+}
+
+/// The name of an approval.
+pub fn approval(number: u64) -> String {
+    format!("approvals/{number}")
+}
+
 fn prefix(tenant: TenantId) -> String {
     if tenant == TenantId::default() { String::new() } else { format!("tenants/{}/", tenant.get()) }
 }

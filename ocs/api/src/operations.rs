@@ -14,11 +14,13 @@ use rating_engine::session::Session;
 use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
 
+use crate::approvals::ApprovalRefusal;
 use crate::caller::Caller;
 use crate::change::{AccountChange, NewAccount, TransferAsked};
 use crate::name::SubscriberSelector;
 use crate::request::TopUp;
 use crate::subscribers::SubscriberPut;
+use crate::vouchers::VoucherRefusal;
 
 /// What operators can have done. Every future but [`Operations::charge_record`] ends only when what it says is durable.
 pub trait Operations: Send + Sync + 'static {
@@ -377,6 +379,10 @@ pub enum OperationError {
     },
     /// The shard turned it away.
     Refused(Refusal),
+    /// A voucher is not what it would have to be.
+    Voucher(VoucherRefusal),
+    /// A second person has to approve, or did not.
+    Approval(ApprovalRefusal),
     /// The process is about to end.
     Stopping,
 }

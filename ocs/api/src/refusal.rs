@@ -8,8 +8,10 @@ use rating_engine::command::Refusal;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, StatusExt};
 
+use crate::approvals::refused_approval;
 use crate::operations::OperationError;
 use crate::request::Rejection;
+use crate::vouchers::refused_voucher;
 
 /// The domain of our reasons.
 pub const DOMAIN: &str = "ocs";
@@ -20,6 +22,19 @@ const RETRY_AFTER: Duration = Duration::from_secs(1);
 /// A status with its reason.
 pub(crate) fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
     Status::with_error_details(code, message, details(reason))
+}
+
+/// A status with its reason, about something that has a name.
+pub(crate) fn status_about(code: Code, reason: &str, message: impl Into<String>, kind: &str, name: String) -> Status {
+    let about = HashMap::from([(kind.to_owned(), name)]);
+    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, about))
+}
+
+/// A status with its reason, of what will be otherwise in so many seconds.
+pub(crate) fn status_later(code: Code, reason: &str, message: impl Into<String>, seconds: u64) -> Status {
+    let mut said = details(reason);
+    said.set_retry_info(Some(Duration::from_secs(seconds)));
+    Status::with_error_details(code, message, said)
 }
 
 pub(crate) fn details(reason: &str) -> ErrorDetails {
@@ -76,6 +91,8 @@ pub(crate) fn refused(error: &OperationError, what: &str) -> Status {
             format!("etag: {what} has changed since; read it again, and decide again"),
         ),
         OperationError::Refused(refusal) => refused_by_shard(refusal, what),
+        OperationError::Voucher(refusal) => refused_voucher(refusal, what),
+        OperationError::Approval(refusal) => refused_approval(refusal, what),
         OperationError::Store(reason) => status(Code::Internal, "STORE_FAILED", reason.clone()),
         OperationError::Stopping => {
             later("STOPPING", "the charging system is stopping; try again later, with the same idempotency_key")

@@ -7,6 +7,7 @@ use tonic::transport::server::Router;
 use tonic_health::server::HealthReporter;
 
 use crate::accounts::AccountsService;
+use crate::approvals::{ApprovalOperations, ApprovalsService};
 use crate::audit::AuditLogService;
 use crate::catalogue::{CatalogueOperations, CatalogueService};
 use crate::charges::ChargeOperations;
@@ -15,6 +16,7 @@ use crate::operations::Operations;
 use crate::sessions::SessionsService;
 use crate::subscribers::SubscribersService;
 use crate::usage::UsageService;
+use crate::vouchers::{VoucherOperations, VouchersService};
 
 /// Whether the clock may be moved over gRPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +34,10 @@ pub enum ClockAccess {
 ///
 /// # Errors
 /// When the descriptors that were built in cannot be read.
-pub async fn router<L: Clone, O: Operations + ChargeOperations + CatalogueOperations>(
+pub async fn router<
+    L: Clone,
+    O: Operations + ChargeOperations + CatalogueOperations + VoucherOperations + ApprovalOperations,
+>(
     mut server: Server<L>,
     operations: Arc<O>,
     clock: ClockAccess,
@@ -55,6 +60,8 @@ pub async fn router<L: Clone, O: Operations + ChargeOperations + CatalogueOperat
         .add_service(SubscribersService::new(Arc::clone(&operations)).into_server())
         .add_service(SessionsService::new(Arc::clone(&operations)).into_server())
         .add_service(CatalogueService::new(Arc::clone(&operations)).into_server())
+        .add_service(VouchersService::new(Arc::clone(&operations)).into_server())
+        .add_service(ApprovalsService::new(Arc::clone(&operations)).into_server())
         .add_service(AuditLogService::new(Arc::clone(&operations)).into_server())
         .add_service(AccountsService::new(operations).into_server())
         .add_optional_service(clock);

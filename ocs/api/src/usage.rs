@@ -156,6 +156,8 @@ fn status(error: &OperationError) -> Status {
         | OperationError::Stale
         | OperationError::Store(_)
         | OperationError::WrongCurrency { .. }
+        | OperationError::Voucher(_)
+        | OperationError::Approval(_)
         | OperationError::Refused(_) => Status::internal("a record led to what no record leads to"),
     }
 }

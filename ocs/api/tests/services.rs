@@ -8,12 +8,13 @@ use std::sync::Mutex;
 use futures_util::stream::BoxStream;
 use ocs_api::client::{AccountsClient, ClockClient, UsageClient};
 use ocs_api::{
-    AccountChange, AccountSelector, AccountSnapshot, Ask, AuditVerdict, Caller, CatalogueOperations, CatalogueRefusal,
-    CdrId, Changed, ChargeError, ChargeOperations, ChargePage, ChargesAsked, ClientAnswer, ClockAccess, ClockReading,
-    ClockRefusal, DocumentAsked, DocumentChanged, DocumentFilter, DocumentName, Loaded, NewAccount, NewDocument,
-    OperationError, Operations, Payer, PeriodAsked, Put, Recorded, RefundAsked, Refunded, Row, Selection,
-    SessionChange, SessionFilter, SessionSnapshot, Steps, SubscriberPut, SubscriberSelector, SubscriberSnapshot, TopUp,
-    ToppedUp, TransferAsked,
+    AccountChange, AccountSelector, AccountSnapshot, ApprovalOperations, ApprovalSnapshot, Ask, AuditVerdict,
+    BatchSnapshot, Caller, CatalogueOperations, CatalogueRefusal, CdrId, Changed, ChargeError, ChargeOperations,
+    ChargePage, ChargesAsked, ClientAnswer, ClockAccess, ClockReading, ClockRefusal, DocumentAsked, DocumentChanged,
+    DocumentFilter, DocumentName, Loaded, NewAccount, NewBatch, NewDocument, OperationError, Operations, Payer,
+    PeriodAsked, Put, Recorded, Redeemed, Redemption, RefundAsked, Refunded, Row, Selection, SessionChange,
+    SessionFilter, SessionSnapshot, Steps, SubscriberPut, SubscriberSelector, SubscriberSnapshot, TopUp, ToppedUp,
+    TransferAsked, VoucherOperations, VoucherSnapshot, WhichVoucher,
 };
 use ocs_proto::cdr::v1::RatedCdr;
 use ocs_proto::charging::v1 as common;
@@ -107,6 +108,53 @@ impl CatalogueOperations for InMemory {
 
     fn watch_documents(&self) -> Steps<wire::WatchDocumentsResponse> {
         Box::pin(tokio_stream::empty())
+    }
+}
+
+// Vouchers and approvals are tested over the real ones, in `ocs`.
+
+impl VoucherOperations for InMemory {
+    async fn create_vouchers(&self, _: Caller, _: NewBatch) -> Result<Vec<String>, OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn voucher_batches(&self, _: Option<u32>, _: usize) -> Result<Vec<(u32, BatchSnapshot)>, OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn voucher(&self, _: Caller, _: Box<str>) -> Result<VoucherSnapshot, OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn block_batch(&self, _: Caller, _: Box<str>, _: Box<str>) -> Result<bool, OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn block_voucher(
+        &self,
+        _: Caller,
+        _: WhichVoucher,
+        _: Box<str>,
+    ) -> Result<(VoucherSnapshot, bool), OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn redeem_voucher(&self, _: Caller, _: Redemption) -> Result<Redeemed, OperationError> {
+        Err(OperationError::Stopping)
+    }
+}
+
+impl ApprovalOperations for InMemory {
+    async fn approvals(&self, _: Option<u64>, _: usize) -> Result<Vec<ApprovalSnapshot>, OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn approve(&self, _: Caller, _: u64) -> Result<Changed, OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn reject(&self, _: Caller, _: u64, _: Box<str>) -> Result<bool, OperationError> {
+        Err(OperationError::Stopping)
     }
 }
 

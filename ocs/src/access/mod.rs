@@ -52,6 +52,8 @@ pub struct Callers {
     listed: Vec<Listed>,
     /// Whoever calls where nobody is listed.
     anybody: Caller,
+    /// Credits above this need a second person.
+    second_approver_above: Option<Ceiling>,
 }
 
 /// A caller of the configuration.
@@ -115,9 +117,23 @@ impl Callers {
             }
         }
         check_doors(config, &mut problems);
+        let second_approver_above = match config.access.second_approver_above.as_deref().map(ceiling) {
+            Some(Err(reason)) => {
+                problems.push(format!("access.second_approver_above: {reason}"));
+                None
+            }
+            Some(Ok(_)) if given.is_empty() => {
+                let reason =
+                    "needs callers: where they are not told apart, nobody is a second person; add [[access.callers]]";
+                problems.push(format!("access.second_approver_above: {reason}"));
+                None
+            }
+            Some(Ok(above)) => Some(above),
+            None => None,
+        };
         let anybody = if config.grpc.listen.ip().is_loopback() { Caller::LOCAL } else { ANYBODY };
         if problems.is_empty() {
-            Ok(Self { listed, anybody: Caller::named(anybody) })
+            Ok(Self { listed, anybody: Caller::named(anybody), second_approver_above })
         } else {
             Err(ConfigError(problems))
         }
@@ -126,6 +142,11 @@ impl Callers {
     /// How many there are; 0: callers are not told apart.
     pub const fn count(&self) -> usize {
         self.listed.len()
+    }
+
+    /// Credits above this need a second person.
+    pub const fn second_approver_above(&self) -> Option<Ceiling> {
+        self.second_approver_above
     }
 
     /// Who calls the method at `path`, if it may; `None` when nobody needs to know. `now` is for tokens that expire,

@@ -19,8 +19,12 @@ pub enum Right {
     ReadAudit,
     /// Pay in, redeem vouchers.
     TopUp,
+    /// Make batches of vouchers and block them.
+    MakeVouchers,
     /// Adjust, transfer, extend and give back.
     ChangeBalances,
+    /// Approve large credits that another person asked for.
+    ApproveCredits,
     /// Make and change subscribers, accounts and the offers they hold.
     ChangeSubscribers,
     /// Re-authorise, terminate and release sessions.
@@ -41,14 +45,16 @@ pub enum Right {
 
 impl Right {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::ReadSystem,
         Self::ReadAccounts,
         Self::ReadCatalogue,
         Self::ReadCdrs,
         Self::ReadAudit,
         Self::TopUp,
+        Self::MakeVouchers,
         Self::ChangeBalances,
+        Self::ApproveCredits,
         Self::ChangeSubscribers,
         Self::ControlSessions,
         Self::ChargeUsage,
@@ -76,6 +82,9 @@ pub const METHODS: &[(&str, Right)] = &[
     ("/ocs.operator.v1.Accounts/TopUp", Right::TopUp),
     ("/ocs.operator.v1.Accounts/Transfer", Right::ChangeBalances),
     ("/ocs.operator.v1.Accounts/UpdateAccount", Right::ChangeSubscribers),
+    ("/ocs.operator.v1.Approvals/Approve", Right::ApproveCredits),
+    ("/ocs.operator.v1.Approvals/ListApprovals", Right::ReadAccounts),
+    ("/ocs.operator.v1.Approvals/Reject", Right::ApproveCredits),
     ("/ocs.operator.v1.AuditLog/ListAuditRecords", Right::ReadAudit),
     ("/ocs.operator.v1.AuditLog/VerifyAuditLog", Right::ReadAudit),
     ("/ocs.operator.v1.Catalogue/ApproveDraft", Right::ApproveTariffs),
@@ -108,6 +117,12 @@ pub const METHODS: &[(&str, Right)] = &[
     ("/ocs.operator.v1.Usage/GetTotals", Right::ReadAccounts),
     ("/ocs.operator.v1.Usage/ListCharges", Right::ReadAccounts),
     ("/ocs.operator.v1.Usage/RefundCharge", Right::ChangeBalances),
+    ("/ocs.operator.v1.Vouchers/BlockBatch", Right::MakeVouchers),
+    ("/ocs.operator.v1.Vouchers/BlockVoucher", Right::MakeVouchers),
+    ("/ocs.operator.v1.Vouchers/CreateVouchers", Right::MakeVouchers),
+    ("/ocs.operator.v1.Vouchers/GetVoucher", Right::TopUp),
+    ("/ocs.operator.v1.Vouchers/ListBatches", Right::ReadAccounts),
+    ("/ocs.operator.v1.Vouchers/RedeemVoucher", Right::TopUp),
 ];
 
 /// Methods that anybody may call, known or not: probes have no credentials.
@@ -156,8 +171,9 @@ impl Role {
     /// What it may do.
     pub const fn rights(self) -> &'static [Right] {
         use Right::{
-            ApproveTariffs, ChangeBalances, ChangeSubscribers, ChargeUsage, ControlSessions, MoveClock, Publish,
-            ReadAccounts, ReadAudit, ReadCatalogue, ReadCdrs, ReadSystem, Rerate, TopUp, WriteDrafts,
+            ApproveCredits, ApproveTariffs, ChangeBalances, ChangeSubscribers, ChargeUsage, ControlSessions,
+            MakeVouchers, MoveClock, Publish, ReadAccounts, ReadAudit, ReadCatalogue, ReadCdrs, ReadSystem, Rerate,
+            TopUp, WriteDrafts,
         };
         match self {
             Self::Viewer => &[ReadSystem, ReadAccounts, ReadCatalogue],
@@ -167,9 +183,18 @@ impl Role {
             Self::Operator => {
                 &[ReadSystem, ReadAccounts, ReadCatalogue, ChangeSubscribers, ControlSessions, Publish, MoveClock]
             }
-            Self::Finance => {
-                &[ReadSystem, ReadAccounts, ReadCatalogue, ReadCdrs, TopUp, ChangeBalances, ChargeUsage, Rerate]
-            }
+            Self::Finance => &[
+                ReadSystem,
+                ReadAccounts,
+                ReadCatalogue,
+                ReadCdrs,
+                TopUp,
+                MakeVouchers,
+                ChangeBalances,
+                ApproveCredits,
+                ChargeUsage,
+                Rerate,
+            ],
             Self::Auditor => &[ReadSystem, ReadAccounts, ReadCatalogue, ReadCdrs, ReadAudit],
             Self::Admin => &Right::ALL,
         }

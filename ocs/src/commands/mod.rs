@@ -1,6 +1,7 @@
 //! What each subcommand does. Data goes to stdout, messages to stderr; exit codes are stable: 0 done, 1 done with a
 //! finding, 2 not done.
 
+mod approval;
 mod audit_log;
 mod catalogue;
 mod cdr;
@@ -20,6 +21,7 @@ mod simulate;
 mod subscriber;
 mod tariff;
 mod usage;
+mod voucher;
 
 use std::process::ExitCode;
 
@@ -58,6 +60,8 @@ pub fn run(command: Command) -> Result<ExitCode, OpenError> {
         Command::Usage(command) => usage::run(command),
         Command::Cdr(command) => cdr::run(command),
         Command::Catalogue(command) => catalogue::run(command),
+        Command::Voucher(command) => voucher::run(*command),
+        Command::Approval(command) => approval::run(command),
     }
 }
 

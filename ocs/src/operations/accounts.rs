@@ -11,6 +11,7 @@ use ocs_proto::cdr::v1::RatedCdr;
 use rating_engine::account::{Account, AccountState};
 use rating_engine::command::{Change, MutationOutcome};
 use rating_engine::ids::{AccountId, CdrPosition, SubscriberId};
+use rating_engine::money::Money;
 use rating_engine::shard::{Shard, Transfer};
 
 use super::{Desk, Files, by, look};
@@ -36,6 +37,12 @@ impl Desk {
             // A key that is known is answered as it was, or refused, whatever is there by now.
             let is_known = self.charging.shards.with(group, |shard| shard.knows(&mutation));
             let there = There::running(&self.files.catalogue, &self.charging).has_account(&account);
+            if !is_known && self.needs_another(account.credit.map_or(Money::ZERO, |line| line.limit), account.currency)
+            {
+                let reason =
+                    "a credit limit of so much needs a second person; make the account without, then set its limit";
+                return Err(OperationError::Precondition(reason.to_owned()));
+            }
             if !is_known && !matches!(there, Ok(false)) {
                 return Err(OperationError::Exists(
                     there.err().unwrap_or_else(|| "an account with this number is there".to_owned()),
@@ -98,7 +105,8 @@ impl Desk {
             now.as_deref() == change.etag.as_deref()
         };
         let still: Option<&(dyn Fn(&Shard) -> bool + Sync)> = if change.etag.is_some() { Some(&is_same) } else { None };
-        let noting = Noting { by: Some(&by), identifiers: Vec::new(), still };
+        let noting = Noting { by: Some(&by), still, ..Noting::default() };
+        self.held_back((group, tenant, currency), &mutation, &noting).await?;
         let done = self.mutated(group, mutation, noting).await?;
         if brings_money && !done.repeated {
             self.money_arrived(group, id);

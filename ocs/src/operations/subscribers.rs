@@ -26,23 +26,11 @@ impl Desk {
         tenant: TenantId,
         selector: SubscriberSelector,
     ) -> Result<SubscriberSnapshot, OperationError> {
-        let desk = self.blocking();
+        let desk = self.clone();
         let found = tokio::task::spawn_blocking(move || desk.find(tenant, &selector)).await;
         let (snapshot, lsn) = found.map_err(|_| OperationError::Stopping)??;
         self.durable(lsn).await?;
         Ok(snapshot)
-    }
-
-    fn blocking(&self) -> Self {
-        let Self { charging, files, mark, asking, publisher, simulating } = self;
-        Self {
-            charging: charging.clone(),
-            files: files.clone(),
-            mark: mark.clone(),
-            asking: asking.clone(),
-            publisher: publisher.clone(),
-            simulating: simulating.clone(),
-        }
     }
 
     /// Finds it where its identifier says or, by its number, in whatever shard it is.
@@ -75,7 +63,7 @@ impl Desk {
         if self.charging.journal.is_saturated() {
             return Err(OperationError::Refused(rating_engine::command::Refusal::TooBusy));
         }
-        let desk = self.blocking();
+        let desk = self.clone();
         let done = tokio::task::spawn_blocking(move || desk.put(&caller, &put)).await;
         let (done, etag) = done.map_err(|_| OperationError::Stopping)??;
         let repeated = self.settled(done).await?.repeated;
@@ -155,7 +143,7 @@ impl Desk {
             }
         };
         let identifiers = moved.iter().map(|(name, to)| (tenant, name.clone(), *to)).collect();
-        let noting = Noting { by: Some(&by), identifiers, still: Some(&is_same) };
+        let noting = Noting { by: Some(&by), identifiers, still: Some(&is_same), ..Noting::default() };
         let done = charging.mutate_with(group, mutation, charging.clock.now(), noting);
         let is_done = matches!(*done.outcome, rating_engine::command::MutationOutcome::Done { .. });
         if is_done && !done.repeated {
