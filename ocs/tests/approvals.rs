@@ -387,7 +387,7 @@ async fn an_approval_that_meets_kill_9_is_done_or_still_waits() {
             let mut ben = ben.clone();
             asked.push(tokio::spawn(async move { ben.approve(&name).await.is_ok() }));
         }
-        tokio::time::sleep(Duration::from_micros(400 * round)).await;
+        tokio::time::sleep(Duration::from_micros(400 * round * round)).await;
         served.kill();
         let mut answered = Vec::new();
         for asked in asked {

@@ -27,7 +27,12 @@ struct Done {
 
 /// The key of a request, given or made up.
 pub(super) fn key_of(asking: &Asking) -> String {
-    asking.key.clone().unwrap_or_else(|| {
+    key_or_new(asking.key.as_deref())
+}
+
+/// The same of a command that asks for a key alone.
+pub(super) fn key_or_new(given: Option<&str>) -> String {
+    given.map(str::to_owned).unwrap_or_else(|| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_nanos());
         format!("cli-{now}-{}", std::process::id())
     })

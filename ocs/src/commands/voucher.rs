@@ -5,13 +5,12 @@ use std::process::ExitCode;
 use ocs_api::client::VouchersClient;
 use ocs_proto::charging::v1 as common;
 use ocs_proto::operator::v1 as wire;
-use rating_engine::calendar::Zone;
 use rating_engine::money::Money;
 use serde_json::{Value, json};
 
+use super::change::{at, key_or_new, unsure};
 use super::operator::{instant, money};
 use super::{connect, print, remote, said};
-use crate::catalogue::text::parse_instant;
 use crate::cli::{Output, VoucherCommand};
 use crate::store::{OpenError, because};
 
@@ -36,8 +35,6 @@ pub(super) fn run(command: VoucherCommand) -> Result<ExitCode, OpenError> {
                 server,
                 output,
             } => {
-                let expires = parse_instant(&expires, &Zone::utc()).map_err(because("--expires"))?.millis();
-                let nanos = i32::try_from(expires.rem_euclid(1000)).unwrap_or(0) * 1_000_000;
                 let validity =
                     valid_days.map(|days| prost_types::Duration { seconds: i64::from(days) * 86_400, nanos: 0 });
                 let request = wire::CreateVouchersRequest {
@@ -48,7 +45,7 @@ pub(super) fn run(command: VoucherCommand) -> Result<ExitCode, OpenError> {
                     priority,
                     origin: if granted { common::Origin::Granted } else { common::Origin::Paid }.into(),
                     validity,
-                    expire_time: Some(prost_types::Timestamp { seconds: expires.div_euclid(1000), nanos }),
+                    expire_time: Some(at("--expires", &expires)?),
                     reason,
                     tenant_id: tenant.into(),
                 };
@@ -117,10 +114,10 @@ pub(super) fn run(command: VoucherCommand) -> Result<ExitCode, OpenError> {
             VoucherCommand::Redeem { who, code, key, server, output } => {
                 use wire::redeem_voucher_request::Beneficiary;
                 let mut client = VouchersClient::new(connect(&server).await?);
-                let account = format!("accounts/{who}");
+                let (account, key) = (format!("accounts/{who}"), key_or_new(key.as_deref()));
                 let beneficiary = Some(Beneficiary::Account(account.clone()));
-                let request = wire::RedeemVoucherRequest { beneficiary, code, idempotency_key: key };
-                let done = client.redeem_voucher(request).await.map_err(said)?.into_inner();
+                let request = wire::RedeemVoucherRequest { beneficiary, code, idempotency_key: key.clone() };
+                let done = client.redeem_voucher(request).await.map_err(|status| unsure(status, &key))?.into_inner();
                 let currency = done.value.as_ref().map(|value| value.currency.clone()).unwrap_or_default();
                 let (balance, value) = (money(done.balance.as_ref()), money(done.value.as_ref()));
                 match output {
