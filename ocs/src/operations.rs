@@ -161,7 +161,7 @@ impl Desk {
         let (charging, publisher) = (self.charging.clone(), self.publisher.clone());
         let moved = tokio::task::spawn_blocking(move || {
             let next = || charging.next_deadline().into_iter().chain(publisher.next_due()).min();
-            while let Some(due) = next().filter(|due| *due <= to) {
+            while let Some(due) = next().filter(|due| *due <= to && !charging.journal.has_failed()) {
                 // A deadline that has passed is dealt with now.
                 let now = charging.clock.now().max(due);
                 let _ = charging.clock.set(now);

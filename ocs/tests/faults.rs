@@ -20,6 +20,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use balance_store::keys::{self, Drawer};
 use balance_store::records::Owner;
 use balance_store::{
     CdrPosition, Crash, Disk, FailureHook, Family, FaultDisk, KeyRange, Lsn, StateError, StateStore, StateWrite,
@@ -27,6 +28,7 @@ use balance_store::{
 use ocs::charging::{Charged, Charging};
 use ocs::clock::Clock;
 use ocs::config::Config;
+use ocs::edge::{Beside, DeskRecord};
 use ocs::setup::Filling;
 use ocs::store::{self, Found, Loaded, OpenError, Running};
 use ocs::telemetry::Telemetry;
@@ -396,6 +398,8 @@ struct Client {
     moved: BTreeMap<Identifier, Vec<(Lsn, u64)>>,
     /// Tariff versions published.
     published: Vec<(TariffName, u32, Lsn)>,
+    /// Records of the desk as they were written, from the one that is known to be there on; `None` for gone.
+    desk: BTreeMap<Vec<u8>, Vec<(Lsn, Option<u64>)>>,
     /// Subscribers that came to be, and the entry after which they certainly are.
     arrived: Vec<(u64, Lsn)>,
     counted: Counted,
@@ -438,6 +442,7 @@ impl Client {
             top_ups: Vec::new(),
             moved: BTreeMap::new(),
             published: Vec::new(),
+            desk: BTreeMap::new(),
             arrived: Vec::new(),
             counted: Counted::default(),
         }
@@ -613,8 +618,9 @@ impl Client {
                 let command = self.command(now, &session, subscriber, 0, Service::Sms, action);
                 let _ = self.charge(charging, &command);
             }
-            87..89 => self.move_identifier(process, now),
-            89..91 => self.publish(process, now),
+            87..88 => self.move_identifier(process, now),
+            88..90 => self.keep_on_desk(process, now),
+            90..91 => self.publish(process, now),
             95 => self.arrive(process, now, None),
             91 => self.restart(charging, now),
             92..94 => self.reopen(charging, now),
@@ -686,6 +692,27 @@ impl Client {
         let lsn = process.running.store.edge.point(&charging.journal, now, tenant, &identifier, owner);
         charging.directory.point(tenant, identifier.clone(), (owner.subscriber, owner.group));
         self.moved.entry(identifier).or_default().push((lsn, number));
+    }
+
+    /// Records of the desk, together with an audit record: one is there from now on, another perhaps gone.
+    fn keep_on_desk(&mut self, process: &Process, now: Timestamp) {
+        let key = |number: u64| keys::desk(Drawer::Requests, &[&b"campaign"[..], &number.to_be_bytes()].concat());
+        let (written, gone) =
+            (key(self.number * 8 + self.random.below(4)), key(self.number * 8 + 4 + self.random.below(4)));
+        let value = self.random.next();
+        let mut changes = vec![(written, Some(value))];
+        if self.random.once_in(2) {
+            changes.push((gone.clone(), self.random.once_in(2).then_some(value)));
+        }
+        let desk = changes.iter().map(|(key, value)| match value {
+            Some(value) => DeskRecord::there(key.clone(), value.to_be_bytes()),
+            None => DeskRecord::gone(key.clone()),
+        });
+        let beside = Beside { desk: desk.collect(), ..Beside::default() };
+        let lsn = process.running.store.edge.append_alone(&process.charging.journal, now, &beside);
+        for (key, value) in changes {
+            self.desk.entry(key).or_insert_with(|| vec![(Lsn::new(0), None)]).push((lsn, value));
+        }
     }
 
     /// A tariff version with much to say, so that the log grows and its segments are used again.
@@ -811,6 +838,11 @@ impl Client {
             }
             owners.iter_mut().for_each(|(lsn, _)| *lsn = Lsn::new(0));
         }
+        for values in self.desk.values_mut() {
+            let promised = values.iter().rposition(|(lsn, _)| *lsn <= mark).unwrap_or(0);
+            values.drain(..promised);
+            values.iter_mut().for_each(|(lsn, _)| *lsn = Lsn::new(0));
+        }
         self.published.retain(|(_, _, lsn)| *lsn <= mark);
         self.published.iter_mut().for_each(|(_, _, lsn)| *lsn = Lsn::new(0));
     }
@@ -897,6 +929,12 @@ impl Client {
             assert!(owners.iter().any(|(_, owner)| *owner == found), "{identifier} is {found}'s, promised {owners:?}");
             // Whatever is there counts as promised from now on.
             *owners = vec![(Lsn::new(0), found)];
+        }
+        for (key, values) in &mut self.desk {
+            let found = process.running.store.edge.desk_record(key);
+            let found = found.map(|octets| u64::from_be_bytes((*octets).try_into().unwrap()));
+            assert!(values.iter().any(|(_, value)| *value == found), "{key:02x?} is {found:?}, promised {values:?}");
+            *values = vec![(Lsn::new(0), found)];
         }
         for (name, version, _) in &self.published {
             assert!(process.running.store.catalogue.get(name, *version).is_some(), "tariff {name} {version} is gone");
