@@ -10,12 +10,12 @@ use ocs_api::{
 use ocs_proto::cdr::v1::RatedCdr;
 use rating_engine::account::{Account, AccountState};
 use rating_engine::command::{Change, MutationOutcome};
-use rating_engine::ids::{AccountId, CdrPosition, SubscriberId};
+use rating_engine::ids::{AccountId, CdrPosition, GroupId, SubscriberId};
 use rating_engine::money::Money;
 use rating_engine::shard::{Shard, Transfer};
 
-use super::{Desk, Files, by, look};
-use crate::charging::Noting;
+use super::{Desk, Files, Mutated, by, look};
+use crate::charging::{Charged, Noting};
 use crate::feed;
 use crate::setup::There;
 
@@ -82,6 +82,19 @@ impl Desk {
             return Err(OperationError::WrongCurrency { account: currency });
         }
         let id = found.account;
+        let target = name::account(tenant, id);
+        let request = change.asked.request(&target);
+        // A key that is known is answered as it was, or refused, whatever is there by now.
+        let known = self.charging.shards.with(group, |shard| (shard.known(group, &request), shard.last_lsn()));
+        match known {
+            (Ok(None), _) => {}
+            (Ok(Some(outcome)), lsn) => {
+                let Mutated { balance, cdr_number, .. } =
+                    self.settled(Charged { outcome, lsn, repeated: true }).await?;
+                return Ok(Changed { balance, currency, cdr_number, etag: self.etag_of(group, id), repeated: true });
+            }
+            (Err(refusal), _) => return Err(OperationError::Refused(refusal)),
+        }
         let wanted = change.change(found).map_err(|reason| OperationError::Precondition(reason.to_owned()))?;
         let brings_money = match &wanted {
             Change::Adjust { amount, .. } => *amount > 0,
@@ -97,8 +110,7 @@ impl Desk {
             | Change::GiveBack(_)
             | Change::Release { .. } => false,
         };
-        let target = name::account(tenant, id);
-        let mutation = wanted.asked(change.asked.request(&target));
+        let mutation = wanted.asked(request);
         let by = by(caller, change.method(), target, mutation.request.as_ref());
         let is_same = |shard: &Shard| {
             let now = shard.account(id).map(etag::account);
@@ -111,8 +123,12 @@ impl Desk {
         if brings_money && !done.repeated {
             self.money_arrived(group, id);
         }
-        let etag = self.charging.shards.with(group, |shard| shard.account(id).map(etag::account)).unwrap_or_default();
+        let etag = self.etag_of(group, id);
         Ok(Changed { balance: done.balance, currency, cdr_number: done.cdr_number, etag, repeated: done.repeated })
+    }
+
+    fn etag_of(&self, group: GroupId, id: AccountId) -> String {
+        self.charging.shards.with(group, |shard| shard.account(id).map(etag::account)).unwrap_or_default()
     }
 
     /// The subscriber by whom an account was named, or its only one.
@@ -150,8 +166,7 @@ impl Desk {
         if !done.repeated {
             self.money_arrived(taker_group, taker);
         }
-        let etag = self.charging.shards.with(giver_group, |shard| shard.account(giver).map(etag::account));
-        let etag = etag.unwrap_or_default();
+        let etag = self.etag_of(giver_group, giver);
         Ok(Changed { balance: done.balance, currency, cdr_number: done.cdr_number, etag, repeated: done.repeated })
     }
 

@@ -87,7 +87,7 @@ impl Desk {
         match known {
             (Ok(None), _) => {}
             (Ok(Some(outcome)), lsn) => {
-                return Ok((Charged { outcome, lsn, repeated: true }, self.etag_of(put.id, group)));
+                return Ok((Charged { outcome, lsn, repeated: true }, self.subscriber_etag(put.id, group)));
             }
             (Err(refusal), _) => return Err(OperationError::Refused(refusal)),
         }
@@ -157,7 +157,7 @@ impl Desk {
         Ok((done, etag))
     }
 
-    fn etag_of(&self, id: SubscriberId, group: GroupId) -> String {
+    fn subscriber_etag(&self, id: SubscriberId, group: GroupId) -> String {
         let there = self.charging.shards.with(group, |shard| shard.subscriber(id).cloned());
         there.map(|there| etag::subscriber(&there, &self.identifiers(id))).unwrap_or_default()
     }
