@@ -83,7 +83,7 @@ impl Server {
             .unwrap();
         self.child = Some(child);
         let began = Instant::now();
-        while TcpStream::connect(self.gy).is_err() {
+        while [self.gy, self.grpc].iter().any(|port| TcpStream::connect(port).is_err()) {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none(), "the server ended at its start: {ended:?}\n{}", self.log());
             assert!(began.elapsed() < START_MAX, "the server does not serve\n{}", self.log());
