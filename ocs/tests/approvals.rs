@@ -88,7 +88,7 @@ impl Served {
         serve.args(["serve", "--config"]).arg(self.configuration()).stdin(Stdio::null()).stdout(Stdio::null());
         self.child = Some(serve.stderr(log.unwrap()).spawn().unwrap());
         let began = Instant::now();
-        while TcpStream::connect(self.ports[0]).is_err() {
+        while self.ports[..2].iter().any(|port| TcpStream::connect(port).is_err()) {
             let ended = self.child.as_mut().unwrap().try_wait().unwrap();
             assert!(ended.is_none() && began.elapsed() < Duration::from_secs(60), "{ended:?}\n{}", self.log());
             std::thread::sleep(Duration::from_millis(10));
