@@ -361,7 +361,7 @@ async fn a_change_that_meets_kill_9_is_done_or_not_done_and_its_retry_says_so() 
                 [a.is_ok(), b.is_ok(), c.is_ok(), d.is_ok(), s.is_ok()].into_iter().filter(|done| *done).count()
             }
         });
-        tokio::time::sleep(std::time::Duration::from_micros(300 * round)).await;
+        tokio::time::sleep(std::time::Duration::from_micros(400 * round * round)).await;
         server.kill();
         done_before_the_kill += asked.await.unwrap();
         server.restart();
