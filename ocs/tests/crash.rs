@@ -148,7 +148,10 @@ impl Element {
                 return Ok(());
             }
             let mut answers = Vec::new();
-            let reading = client.receiver().read(|message, _| {
+            let reading = client.receiver().read(|message, replies| {
+                if element::consents(message, replies, &self.host) {
+                    return;
+                }
                 answers.push((message.header().hop_by_hop, element::plain(message)));
             });
             tokio::time::timeout(ANSWER_MAX, reading).await.expect("an answer in time")?;

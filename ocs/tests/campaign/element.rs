@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 
-use diameter::gy::client::{Cca, Ccr, Kind};
-use diameter::{Identity, Message};
+use diameter::gy::client::{self, Cca, Ccr, Kind};
+use diameter::{Identity, Message, ResultCode};
 use diameter_tcp::client::Client;
 use rating_engine::command::{Requested, ServiceRequest};
 use rating_engine::ids::Identifier;
@@ -58,6 +58,16 @@ impl Asked {
         ccr.encode(&mut octets).unwrap();
         octets
     }
+}
+
+/// Consents to what the server asks (after a top-up, to ask again); whether it was that. The next request comes anyway.
+pub(crate) fn consents(message: &Message<'_>, replies: &mut Vec<u8>, host: &str) -> bool {
+    if !message.header().is_request() {
+        return false;
+    }
+    let own = Identity { host: host.to_owned(), realm: REALM.to_owned(), state: 0 };
+    client::answer(replies, message, &own, ResultCode::LIMITED_SUCCESS, None).unwrap();
+    true
 }
 
 /// An answer without what belongs to one hop only: its hop-by-hop and end-to-end identifiers are put to 0.

@@ -271,6 +271,9 @@ impl World {
             self.place(cdrs);
             self.keep(writes);
         }
+        for account in [from, to] {
+            self.catch_up_mutation(&Change::SetCredit { account, limit: Money::ZERO }.into(), now);
+        }
         given.outcome
     }
 
