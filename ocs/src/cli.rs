@@ -210,27 +210,9 @@ pub enum Tariff {
     Schema,
 }
 
-/// `ocs tariff explain`.
+/// Usage that somebody asks the price of.
 #[derive(Debug, Args)]
-pub struct TariffExplain {
-    /// Tariff and offer documents, beside or in place of those in the data folder; drafts.
-    #[arg(long, num_args = 1..)]
-    pub catalogue: Vec<PathBuf>,
-    /// A data folder that no process is using, for --who.
-    #[arg(long, requires = "who")]
-    pub data: Option<PathBuf>,
-    /// Whose account: a subscriber's number or an identifier such as msisdn-4917000000001. Without it, a made-up one.
-    #[arg(long, requires = "data")]
-    pub who: Option<String>,
-    /// The tariff to charge by; needed for a made-up account when there are several.
-    #[arg(long)]
-    pub tariff: Option<String>,
-    /// Offers that the made-up account has just bought.
-    #[arg(long, num_args = 1.., conflicts_with = "who")]
-    pub offers: Vec<String>,
-    /// Money of the made-up account, before it bought them.
-    #[arg(long, default_value = "1000.00", conflicts_with = "who")]
-    pub balance: String,
+pub struct WhatIfUsage {
     /// What was used: '5 min', '3 MiB', 1.
     #[arg(long)]
     pub used: String,
@@ -261,6 +243,32 @@ pub struct TariffExplain {
     /// The access point (DNN).
     #[arg(long)]
     pub apn: Option<String>,
+}
+
+/// `ocs tariff explain`.
+#[derive(Debug, Args)]
+pub struct TariffExplain {
+    /// Tariff and offer documents, beside or in place of those in the data folder; drafts.
+    #[arg(long, num_args = 1..)]
+    pub catalogue: Vec<PathBuf>,
+    /// A data folder that no process is using, for --who.
+    #[arg(long, requires = "who")]
+    pub data: Option<PathBuf>,
+    /// Whose account: a subscriber's number or an identifier such as msisdn-4917000000001. Without it, a made-up one.
+    #[arg(long, requires = "data")]
+    pub who: Option<String>,
+    /// The tariff to charge by; needed for a made-up account when there are several.
+    #[arg(long)]
+    pub tariff: Option<String>,
+    /// Offers that the made-up account has just bought.
+    #[arg(long, num_args = 1.., conflicts_with = "who")]
+    pub offers: Vec<String>,
+    /// Money of the made-up account, before it bought them.
+    #[arg(long, default_value = "1000.00", conflicts_with = "who")]
+    pub balance: String,
+    /// What was used.
+    #[command(flatten)]
+    pub usage: WhatIfUsage,
     /// Form.
     #[arg(long, short, value_enum, default_value_t = Output::Table)]
     pub output: Output,
@@ -1247,36 +1255,9 @@ pub struct CatalogueSimulate {
     /// Money of the made-up account, before it bought them.
     #[arg(long, default_value = "1000.00")]
     pub balance: String,
-    /// What was used: '5 min', '3 MiB', 1.
-    #[arg(long)]
-    pub used: String,
-    /// When it began: 2027-01-13T20:58:00Z; without it, now.
-    #[arg(long)]
-    pub at: Option<String>,
-    /// The service: data, voice, sms, mms or other-N.
-    #[arg(long, default_value = "data")]
-    pub service: String,
-    /// The rating group.
-    #[arg(long)]
-    pub rating_group: Option<u32>,
-    /// The service identifier.
-    #[arg(long)]
-    pub service_id: Option<u32>,
-    /// The number called.
-    #[arg(long, default_value = "")]
-    pub to: String,
-    /// The number that calls: the call comes in.
-    #[arg(long, default_value = "")]
-    pub from: String,
-    /// The network visited, MCC and MNC: 20801.
-    #[arg(long, default_value = "")]
-    pub visited: String,
-    /// The radio access: lte, nr, nb-iot, or a 3GPP-RAT-Type number.
-    #[arg(long, default_value = "")]
-    pub rat: String,
-    /// The access point (DNN).
-    #[arg(long, default_value = "")]
-    pub apn: String,
+    /// What was used.
+    #[command(flatten)]
+    pub usage: WhatIfUsage,
     /// How to reach the server.
     #[command(flatten)]
     pub server: Server,

@@ -291,23 +291,24 @@ fn print_diff(found: &wire::DiffDocumentsResponse, output: Output) {
 }
 
 async fn simulate(options: CatalogueSimulate) -> Result<ExitCode, OpenError> {
-    let at = options.at.as_deref().map(|at| given("--at", at)).transpose()?;
+    let usage = options.usage;
+    let at = usage.at.as_deref().map(|at| given("--at", at)).transpose()?;
     let request = wire::SimulateEventRequest {
         drafts: options.draft,
         subscriber: options.who.map(|who| format!("subscribers/{who}")).unwrap_or_default(),
         tariff: options.tariff,
         offers: options.offers,
         balance: options.balance,
-        used: options.used,
+        used: usage.used,
         at,
-        service: options.service,
-        rating_group: options.rating_group,
-        service_id: options.service_id,
-        to: options.to,
-        from: options.from,
-        visited: options.visited,
-        rat: options.rat,
-        apn: options.apn,
+        service: usage.service,
+        rating_group: usage.rating_group,
+        service_id: usage.service_id,
+        to: usage.to.unwrap_or_default(),
+        from: usage.from.unwrap_or_default(),
+        visited: usage.visited.unwrap_or_default(),
+        rat: usage.rat.unwrap_or_default(),
+        apn: usage.apn.unwrap_or_default(),
     };
     let answer = client(&options.server).await?.simulate_event(request).await.map_err(said)?.into_inner();
     match options.output {

@@ -29,7 +29,7 @@ use crate::what_if::{self, Answer, Payer, Unclear, WhatIf};
 
 /// `ocs tariff explain`.
 pub(super) fn what_if(options: &TariffExplain) -> Result<ExitCode, OpenError> {
-    let at = match &options.at {
+    let at = match &options.usage.at {
         Some(text) => parse_instant(text, &Zone::utc()).map_err(|reason| OpenError(format!("--at: {reason}")))?,
         None => Clock::real().now(),
     };
@@ -69,16 +69,16 @@ fn answer(options: &TariffExplain, documents: &[DocumentRecord], at: Timestamp) 
         tariff: options.tariff.clone(),
         offers: options.offers.clone(),
         balance: options.balance.clone(),
-        used: options.used.clone(),
+        used: options.usage.used.clone(),
         at,
-        service: options.service.clone(),
-        rating_group: options.rating_group,
-        service_id: options.service_id,
-        to: options.to.clone(),
-        from: options.from.clone(),
-        visited: options.visited.clone(),
-        rat: options.rat.clone(),
-        apn: options.apn.clone(),
+        service: options.usage.service.clone(),
+        rating_group: options.usage.rating_group,
+        service_id: options.usage.service_id,
+        to: options.usage.to.clone(),
+        from: options.usage.from.clone(),
+        visited: options.usage.visited.clone(),
+        rat: options.usage.rat.clone(),
+        apn: options.usage.apn.clone(),
     };
     let said = |unclear: Unclear| match unclear.member {
         "" => OpenError(unclear.reason),
