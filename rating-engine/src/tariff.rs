@@ -602,7 +602,7 @@ fn check_price(price: &Price, path: impl Fn(&str) -> String, problem: &mut impl 
 }
 
 /// One version of a tariff: immutable, known by its content hash.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct TariffVersion {
     name: TariffName,
     version: u32,
@@ -646,22 +646,7 @@ impl TariffVersion {
     /// What it says, as a version that is in force at all times: what would be charged if there were no other (R32).
     #[must_use]
     pub fn at_all_times(&self) -> Self {
-        Self {
-            name: self.name.clone(),
-            version: self.version,
-            valid_from: Timestamp::from_millis(i64::MIN),
-            policy: self.policy,
-            currency: self.currency,
-            rounding: self.rounding,
-            zone: self.zone.clone(),
-            calendar: self.calendar.clone(),
-            zones: self.zones.clone(),
-            networks: self.networks.clone(),
-            exchanges: self.exchanges.clone(),
-            prices: self.prices.clone(),
-            selector: self.selector.clone(),
-            content_hash: self.content_hash,
-        }
+        Self { valid_from: Timestamp::from_millis(i64::MIN), ..self.clone() }
     }
 
     /// What happens to open sessions when a later version comes into force.
