@@ -31,7 +31,7 @@ struct Key {
     unit: Option<Unit>,
     currency: Currency,
     /// How the bill is rounded, where nothing else is: decimals and mode.
-    bill: Option<(u8, Mode)>,
+    bill: Option<(u8, RoundingMode)>,
 }
 
 impl Key {
@@ -52,15 +52,6 @@ impl Key {
 impl Row {
     const EMPTY: Self =
         Self { cdrs: 0, used: 0, rated: 0, charged: 0, given_back: 0, corrected: 0, exact: Exact::ZERO };
-}
-
-/// [`RoundingMode`], in an order.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-enum Mode {
-    HalfUp,
-    HalfEven,
-    Up,
-    Down,
 }
 
 #[derive(Clone, Debug)]
@@ -182,19 +173,13 @@ impl<'a> Totals<'a> {
     }
 
     /// How the bill of a rating is rounded, where nothing else is.
-    fn bill(&self, rating: &StoredRating) -> Option<(u8, Mode)> {
+    fn bill(&self, rating: &StoredRating) -> Option<(u8, RoundingMode)> {
         let version = self.catalogue.get(&rating.tariff.name, rating.tariff.version)?;
         let rounding = version.rounding();
         let price = version.prices().iter().find(|price| price.id == rating.price);
         let exchange = price.and_then(|price| version.exchange(price)).filter(|_| rating.exchange.is_some());
-        let mode = match rounding.mode() {
-            RoundingMode::HalfUp => Mode::HalfUp,
-            RoundingMode::HalfEven => Mode::HalfEven,
-            RoundingMode::Up => Mode::Up,
-            RoundingMode::Down => Mode::Down,
-        };
         let decimals = exchange.map_or(rounding.decimals(), |exchange| exchange.decimals);
-        (rounding.scope() == RoundingScope::Bill).then_some((decimals, mode))
+        (rounding.scope() == RoundingScope::Bill).then_some((decimals, rounding.mode()))
     }
 
     /// Row by row, and by currency.
@@ -207,7 +192,7 @@ impl<'a> Totals<'a> {
             row.exact = row.exact.checked_add(changed).ok_or(OutOfRange)?;
             (row.given_back, row.corrected) = (row.given_back + given_back, row.corrected + corrected);
         }
-        let mut bills: BTreeMap<(Currency, Option<(u8, Mode)>), Exact> = BTreeMap::new();
+        let mut bills: BTreeMap<(Currency, Option<(u8, RoundingMode)>), Exact> = BTreeMap::new();
         let mut debited: BTreeMap<Currency, i128> = BTreeMap::new();
         let mut rows = Vec::with_capacity(self.rows.len());
         for (key, row) in self.rows {
@@ -239,9 +224,7 @@ impl<'a> Totals<'a> {
         let mut billed: BTreeMap<Currency, i128> = BTreeMap::new();
         for ((currency, bill), exact) in bills {
             let rounding = match bill {
-                Some((decimals, mode)) => {
-                    Rounding::new(decimals, mode.into(), RoundingScope::Bill).ok_or(OutOfRange)?
-                }
+                Some((decimals, mode)) => Rounding::new(decimals, mode, RoundingScope::Bill).ok_or(OutOfRange)?,
                 None => Rounding::MICRO,
             };
             let amount = round(exact, rounding).ok_or(OutOfRange)?;
@@ -256,17 +239,6 @@ impl<'a> Totals<'a> {
         };
         let totals = debited.into_iter().map(total).collect::<Result<_, _>>()?;
         Ok(wire::GetTotalsResponse { rows, totals })
-    }
-}
-
-impl From<Mode> for RoundingMode {
-    fn from(mode: Mode) -> Self {
-        match mode {
-            Mode::HalfUp => Self::HalfUp,
-            Mode::HalfEven => Self::HalfEven,
-            Mode::Up => Self::Up,
-            Mode::Down => Self::Down,
-        }
     }
 }
 

@@ -273,7 +273,7 @@ fn gcd(a: i128, b: i128) -> i128 {
 }
 
 /// How an exact amount becomes money (R03).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum RoundingMode {
     /// Ties away from zero.
     #[default]
