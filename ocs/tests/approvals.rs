@@ -24,6 +24,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt;
 
+use campaign::refused;
 use campaign::server::{PROGRAM, free_ports};
 
 /// Callers, and what they are here for.
@@ -235,13 +236,6 @@ impl Person {
 
 fn euros(cents: i64) -> Option<common::Money> {
     Some(common::Money { mantissa: cents, scale: 2, currency: "EUR".into() })
-}
-
-fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, why: &str) -> Status {
-    let status = answer.expect_err(why);
-    let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
-    assert_eq!((status.code(), reason.as_str()), (code, why), "{status:?}");
-    status
 }
 
 /// The approval that a request waits for.

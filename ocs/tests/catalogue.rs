@@ -26,6 +26,7 @@ use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
 use campaign::element::REALM;
+use campaign::refused;
 use campaign::server::{PROGRAM, Server};
 use campaign::volume;
 
@@ -138,18 +139,6 @@ fn publish(name: &str, key: &str) -> wire::PublishDocumentRequest {
 fn roll_back(name: &str, key: &str) -> wire::RollBackDocumentRequest {
     let (name, idempotency_key) = (name.into(), key.into());
     wire::RollBackDocumentRequest { name, idempotency_key, reason: "too dear".into(), ..Default::default() }
-}
-
-/// The stable reason of a status.
-fn reason(status: &Status) -> String {
-    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
-}
-
-fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, why: &str) -> Status {
-    let status = answer.expect_err(why);
-    assert_eq!((status.code(), reason(&status).as_str()), (code, why), "{status:?}");
-    assert!(!status.message().is_empty());
-    status
 }
 
 /// The demo tariff of subscriber 1 as its next version, at twice the price for data.

@@ -19,11 +19,11 @@ use ocs_proto::operator::v1 as wire;
 use prost_types::Timestamp;
 use rating_engine::command::{Requested, ServiceRequest};
 use rating_engine::units::Units;
+use tonic::Code;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
-use tonic_types::StatusExt;
 
 use campaign::element::{Asked, connect, plain};
+use campaign::refused;
 use campaign::server::{PROGRAM, Server};
 
 /// Thirds of a cent: 0.01 for three seconds, nothing rounded but the bill.
@@ -94,13 +94,6 @@ fn refund(cdr_id: &str, micros: Option<i64>, key: &str) -> wire::RefundChargeReq
         reason: "the call was cut off".into(),
         idempotency_key: key.into(),
     }
-}
-
-fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, why: &str) {
-    let status = answer.expect_err(why);
-    let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
-    assert_eq!((status.code(), reason.as_str()), (code, why), "{status:?}");
-    assert!(!status.message().is_empty());
 }
 
 fn now() -> Timestamp {

@@ -12,10 +12,11 @@ use ocs_proto::cdr::v1::CdrKind;
 use ocs_proto::charging::v1 as common;
 use ocs_proto::operator::v1 as wire;
 use prost_types::FieldMask;
+use tonic::Code;
 use tonic::transport::Channel;
-use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use campaign::refused;
 use campaign::server::Server;
 
 /// All clients of one system.
@@ -54,18 +55,6 @@ impl Desk {
 
 fn euros(cents: i64) -> Option<common::Money> {
     Some(common::Money { mantissa: cents, scale: 2, currency: "EUR".into() })
-}
-
-/// The stable reason of a status.
-fn reason(status: &Status) -> String {
-    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
-}
-
-fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, why: &str) -> Status {
-    let status = answer.expect_err(why);
-    assert_eq!((status.code(), reason(&status).as_str()), (code, why), "{status:?}");
-    assert!(!status.message().is_empty());
-    status
 }
 
 fn adjust(account: &str, cents: i64, key: &str) -> wire::AdjustRequest {

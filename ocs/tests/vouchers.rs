@@ -19,6 +19,7 @@ use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
+use campaign::refused;
 use campaign::server::{PROGRAM, Server};
 
 /// A code that fits together, and that nobody made.
@@ -132,14 +133,6 @@ fn redemption(account: u64, code: &str, key: &str) -> wire::RedeemVoucherRequest
         code: code.into(),
         idempotency_key: key.into(),
     }
-}
-
-fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, why: &str) -> Status {
-    let status = answer.expect_err(why);
-    let reason = status.get_details_error_info().map(|info| info.reason).unwrap_or_default();
-    assert_eq!((status.code(), reason.as_str()), (code, why), "{status:?}");
-    assert!(!status.message().is_empty());
-    status
 }
 
 /// Every file below a folder.

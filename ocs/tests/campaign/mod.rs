@@ -11,6 +11,8 @@ use rating_engine::command::{Requested, ServiceRequest, Used};
 use rating_engine::ids::RatingGroup;
 use rating_engine::tariff::ServiceKey;
 use rating_engine::units::Units;
+use tonic::{Code, Status};
+use tonic_types::StatusExt;
 
 /// A number from the environment, for campaigns.
 pub(crate) fn setting(name: &str, default: u64) -> u64 {
@@ -76,4 +78,17 @@ pub(crate) fn wanted(random: &mut Random) -> Requested {
     }
     let octets = (1 + random.below(8)) << 20;
     Requested::Units(Units { total_octets: Some(octets), ..Units::default() })
+}
+
+/// The stable reason of a status.
+pub(crate) fn reason(status: &Status) -> String {
+    status.get_details_error_info().map(|info| info.reason).unwrap_or_default()
+}
+
+/// The refusal that an answer must be: its code, its stable reason, and a message.
+pub(crate) fn refused<T: std::fmt::Debug>(answer: Result<T, Status>, code: Code, why: &str) -> Status {
+    let status = answer.expect_err(why);
+    assert_eq!((status.code(), reason(&status).as_str()), (code, why), "{status:?}");
+    assert!(!status.message().is_empty());
+    status
 }
