@@ -115,8 +115,6 @@ impl Subject {
             Change::Release { session, .. } => Self::Session(session.clone()),
             Change::TopUp { account, .. }
             | Change::Adjust { account, .. }
-            | Change::Withdraw { account, .. }
-            | Change::Deposit { account, .. }
             | Change::Extend { account, .. }
             | Change::Buy { account, .. }
             | Change::Cancel { account, .. }

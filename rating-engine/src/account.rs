@@ -894,9 +894,9 @@ impl Account {
         Some(movements)
     }
 
-    /// Undoes `movements` of a charge (each `delta` is what goes back, positive) (R29). What was owed and has been paid since
-    /// goes to where money is kept longest. `None`, and nothing changed, when a bucket is gone or a balance would not fit.
-    pub fn give_back(&mut self, parts: &[(Payer, Holding, i64)]) -> Option<Movements> {
+    /// Where `parts` of a charge (each amount is what goes back, positive) go at `now`: to who paid, but what was owed and has
+    /// been paid since goes to where money is kept longest. `None` when there is no such place.
+    pub fn way_back(&self, parts: &[(Payer, Holding, i64)], now: Timestamp) -> Option<Vec<(Payer, Holding, i64)>> {
         let mut owed = self.debt.micros().max(0);
         let mut settled: Vec<(Payer, Holding, i64)> = Vec::with_capacity(parts.len());
         for (payer, holding, amount) in parts {
@@ -908,10 +908,16 @@ impl Account {
                 settled.push((payer.clone(), *holding, amount - paid_since));
             }
             if paid_since > 0 {
-                settled.push((self.keeper()?, *holding, paid_since));
+                settled.push((self.keeper(now)?, *holding, paid_since));
             }
         }
-        let parts = &settled[..];
+        Some(settled)
+    }
+
+    /// Gives back `parts` of a charge (R29), see [`Self::way_back`]. `None`, and nothing changed, when a bucket is gone or a
+    /// balance would not fit.
+    pub fn give_back(&mut self, parts: &[(Payer, Holding, i64)], now: Timestamp) -> Option<Movements> {
+        let parts = &self.way_back(parts, now)?[..];
         for (payer, _, amount) in parts {
             match payer {
                 Payer::Bucket(id) => self.bucket(id)?.balance.checked_add(*amount).map(|_| ())?,
@@ -957,11 +963,14 @@ impl Account {
         back
     }
 
-    /// Where money is kept longest: the money bucket that ends last, else the credit line.
-    fn keeper(&self) -> Option<Payer> {
+    /// Where money is kept longest: the money bucket that ends last, if it has not ended, else the credit line, else that
+    /// bucket, from which it lapses.
+    fn keeper(&self, now: Timestamp) -> Option<Payer> {
         let money = self.buckets.iter().filter(|bucket| bucket.holding == Holding::Money);
-        let last = money.max_by_key(|bucket| bucket.valid_to).map(|bucket| Payer::Bucket(bucket.id.clone()));
-        last.or_else(|| self.credit.map(|_| Payer::Credit))
+        let last = money.max_by_key(|bucket| bucket.valid_to);
+        let credit = self.credit.map(|_| Payer::Credit);
+        let open = last.filter(|bucket| bucket.valid_to > now || credit.is_none());
+        open.map(|bucket| Payer::Bucket(bucket.id.clone())).or(credit)
     }
 
     /// Pays `amount` in: debt first, then what money buckets are below zero, the rest to `bucket`, which is added when it

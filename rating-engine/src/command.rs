@@ -343,24 +343,6 @@ pub enum Change {
         /// How much, in micro-units of the account's currency or in the unit: above 0 to put in, below to take out.
         amount: i64,
     },
-    /// Take money out for another account: the first half of a transfer.
-    Withdraw {
-        /// The account that gives.
-        account: AccountId,
-        /// Its bucket, which is there.
-        bucket: BucketId,
-        /// How much; positive, and not more than what no session holds.
-        amount: Money,
-    },
-    /// Pay in what another account gave: the second half of a transfer.
-    Deposit {
-        /// The account that takes.
-        account: AccountId,
-        /// How much; positive.
-        amount: Money,
-        /// The bucket that takes it, made when new.
-        bucket: Bucket,
-    },
     /// Let a bucket end later.
     Extend {
         /// The account.
@@ -428,8 +410,6 @@ impl Change {
         match self {
             Self::TopUp { account, .. }
             | Self::Adjust { account, .. }
-            | Self::Withdraw { account, .. }
-            | Self::Deposit { account, .. }
             | Self::Extend { account, .. }
             | Self::Buy { account, .. }
             | Self::Cancel { account, .. }
@@ -438,6 +418,24 @@ impl Change {
             Self::Correct(correction) => Some(correction.original.account),
             Self::GiveBack(back) => Some(back.account),
             Self::OpenAccount(_) | Self::PutSubscriber(_) | Self::Release { .. } => None,
+        }
+    }
+
+    /// The account that it is about, also one that it makes or a subscriber's.
+    pub fn paying(&self) -> Option<AccountId> {
+        match self {
+            Self::OpenAccount(account) => Some(account.id),
+            Self::PutSubscriber(subscriber) => Some(subscriber.account),
+            Self::Release { .. } => None,
+            Self::TopUp { .. }
+            | Self::Adjust { .. }
+            | Self::Extend { .. }
+            | Self::Buy { .. }
+            | Self::Cancel { .. }
+            | Self::SetState { .. }
+            | Self::SetCredit { .. }
+            | Self::Correct(_)
+            | Self::GiveBack(_) => self.account(),
         }
     }
 }

@@ -282,3 +282,39 @@ fn a_refund_is_done_once_and_says_why() {
     assert_eq!(world.image(), world.replayed());
     world.audit().expect("the books");
 }
+
+/// 0.03 were owed and then paid out of a gift that has ended since: by a person it is given back by a top-up, not into what is
+/// over; with another bucket it goes there, and with a credit line to that.
+#[test]
+fn what_was_owed_and_paid_does_not_come_back_into_what_has_ended() {
+    let owing = "
+        price any  0.01/s
+        account A
+        bucket A  free 10s
+        0s   A/1 initial #0    1 want 20s  -> granted 10s final
+        13s  A/1 terminate #1  1 used 13s  -> settled
+        A debt 0.03
+        20s  topup A gift 0.05 until 100s
+        A debt 0.00
+        A gift 0.02
+        200s give back 1 0.03 -> refused Invalid
+        A gift 0.02
+        ";
+    check(owing);
+    check(&format!(
+        "{owing}
+        201s topup A main 1.00
+        202s give back 1 0.03 -> done
+        A main 1.03
+        A gift 0.02
+        "
+    ));
+    check(&format!(
+        "{owing}
+        201s credit A 1.00
+        202s give back 1 0.03 -> done
+        paid A credit -0.03
+        A gift 0.02
+        "
+    ));
+}

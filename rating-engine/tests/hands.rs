@@ -228,7 +228,7 @@ fn a_repeat_of_anything_with_a_key_gets_the_first_answer_and_the_key_is_its_own(
 fn money_without_a_key_does_not_move() {
     let mut world = one(1);
     let account = AccountId::new(1);
-    let take = Change::Withdraw { account, bucket: BucketId::new("main"), amount: money("1.00") };
+    let take = Change::Adjust { account, bucket: BucketId::new("main"), holding: Holding::Money, amount: -1_000_000 };
     assert!(matches!(*world.mutate(take, at(1)), MutationOutcome::Refused(Refusal::Invalid(_))));
     assert!(world.cdrs.is_empty());
 }

@@ -102,8 +102,6 @@ impl Credited {
             Change::OpenAccount(_)
             | Change::PutSubscriber(_)
             | Change::Adjust { .. }
-            | Change::Withdraw { .. }
-            | Change::Deposit { .. }
             | Change::Extend { .. }
             | Change::Buy { .. }
             | Change::Cancel { .. }

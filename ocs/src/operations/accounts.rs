@@ -103,8 +103,6 @@ impl Desk {
             Change::OpenAccount(_)
             | Change::PutSubscriber(_)
             | Change::TopUp { .. }
-            | Change::Withdraw { .. }
-            | Change::Deposit { .. }
             | Change::Cancel { .. }
             | Change::Correct(_)
             | Change::GiveBack(_)

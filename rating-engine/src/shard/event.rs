@@ -172,7 +172,7 @@ impl Shard {
                     .into_iter()
                     .filter_map(|(part, amount)| part.map(|part| (part.payer.clone(), part.holding, amount)))
                     .collect();
-                let movements = account.give_back(&moves).ok_or(Refusal::OutOfRange)?;
+                let movements = account.give_back(&moves, command.now).ok_or(Refusal::OutOfRange)?;
                 charge.refunded = charge.refunded.saturating_add(units);
                 for (place, amount) in &parts {
                     if let Some(part) = charge.parts.get_mut(*place) {

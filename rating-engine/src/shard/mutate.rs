@@ -52,7 +52,7 @@ impl Shard {
     }
 
     /// Does it, whether or not it was done before.
-    pub(super) fn change(
+    fn change(
         &mut self,
         tariffs: &Tariffs,
         change: Change,
@@ -60,13 +60,25 @@ impl Shard {
         now: Timestamp,
         effects: &mut Effects<()>,
     ) -> Result<MutationOutcome, Refusal> {
-        let account = change.account();
-        let outcome = self.try_change(tariffs, change, request, now, effects)?;
-        if let Some(account) = account {
-            effects.writes.push(Write::Account(account));
-            self.queue_account(account, now);
+        let (changed, paying) = (change.account(), change.paying());
+        self.try_change(tariffs, change, request, now, effects)?;
+        let first = if effects.cdrs.is_empty() { 0 } else { 1 };
+        if let Some(account) = changed {
+            self.follow(tariffs, account, now, effects);
         }
-        Ok(outcome)
+        let account = paying.and_then(|id| self.account(id));
+        let cdr_number = account.map_or(0, |account| account.cdrs.count).saturating_add(first) * first;
+        Ok(MutationOutcome::Done { balance: account.map_or(Money::ZERO, Account::money), cdr_number })
+    }
+
+    /// What follows from a change of an account: cycles that could not be paid and now can are begun.
+    pub(super) fn follow(&mut self, tariffs: &Tariffs, id: AccountId, now: Timestamp, effects: &mut Effects<()>) {
+        let Self { accounts, subscribers, .. } = self;
+        let Some(account) = accounts.get_mut(&id).map(|slot| &mut slot.value) else { return };
+        let members = || offers::members(subscribers, id);
+        offers::resume(account, tariffs, &Occasion::due(now, &members), effects);
+        effects.writes.push(Write::Account(id));
+        self.queue_account(id, now);
     }
 
     fn try_change(
@@ -76,43 +88,29 @@ impl Shard {
         request: Option<&Request>,
         now: Timestamp,
         effects: &mut Effects<()>,
-    ) -> Result<MutationOutcome, Refusal> {
-        let keyed = || {
-            let Request { key, reason, .. } = request.ok_or(Refusal::Invalid("what moves money needs a key"))?;
-            Ok(CdrSource::Operator { key: key.clone(), reason: reason.clone() })
-        };
+    ) -> Result<(), Refusal> {
+        let source = || Ok(operator(request.ok_or(Refusal::Invalid("what moves money needs a key"))?));
         match change {
             Change::OpenAccount(account) => self.open_account(*account, effects),
             Change::PutSubscriber(subscriber) => self.replace_subscriber(subscriber, effects),
-            Change::SetState { account, state } => self.set_state(tariffs, account, state, now, effects),
-            Change::SetCredit { account, limit } => self.set_credit(tariffs, account, limit, now, effects),
+            Change::SetState { account, state } => self.set_state(account, state),
+            Change::SetCredit { account, limit } => self.set_credit(account, limit),
             Change::TopUp { account, amount, bucket } => {
-                let kind = CdrKind::TopUp;
-                self.pay_in(tariffs, account, (kind, amount, bucket), keyed()?, now, effects)
-            }
-            Change::Deposit { account, amount, bucket } => {
-                let kind = CdrKind::Transfer;
-                self.pay_in(tariffs, account, (kind, amount, bucket), keyed()?, now, effects)
-            }
-            Change::Withdraw { account, bucket, amount } => {
-                if amount <= Money::ZERO {
-                    return Err(NOT_POSITIVE);
-                }
-                self.may_give(account, &bucket, amount)?;
-                let taken = amount.micros().saturating_neg();
-                let moved = (CdrKind::Transfer, &bucket, Holding::Money, taken);
-                self.move_in_bucket(tariffs, account, moved, keyed()?, now, effects)
+                let there = self.account(account).ok_or(NO_ACCOUNT)?;
+                let paid = PaidIn::worked_out(there, CdrKind::TopUp, amount, bucket, now)?;
+                self.pay_in(paid, source()?, now, effects);
+                Ok(())
             }
             Change::Adjust { account, bucket, holding, amount } => {
                 let moved = (CdrKind::Adjustment, &bucket, holding, amount);
-                self.move_in_bucket(tariffs, account, moved, keyed()?, now, effects)
+                self.move_in_bucket(account, moved, source()?, now, effects)
             }
             Change::Extend { account, bucket, valid_to } => self.extend(account, &bucket, valid_to, now),
             Change::Buy { account, subscriber, offer, version } => {
-                self.buy(tariffs, (account, subscriber), (&offer, version), &keyed()?, now, effects)
+                self.buy(tariffs, (account, subscriber), (&offer, version), &source()?, now, effects)
             }
-            Change::Correct(correction) => self.correct(*correction, keyed()?, now, effects),
-            Change::GiveBack(back) => self.give_back(tariffs, &back, keyed()?, now, effects),
+            Change::Correct(correction) => self.correct(*correction, source()?, now, effects),
+            Change::GiveBack(back) => self.give_back(&back, source()?, now, effects),
             Change::Cancel { account, subscription } => self.cancel(account, subscription),
             Change::Release { session, cause, client_state_below } => {
                 self.release(&session, cause, client_state_below, now, effects)
@@ -128,8 +126,6 @@ impl Shard {
             Change::Release { session, .. } => self.sessions.get(session).map(|slot| slot.value.account),
             Change::TopUp { .. }
             | Change::Adjust { .. }
-            | Change::Withdraw { .. }
-            | Change::Deposit { .. }
             | Change::Extend { .. }
             | Change::Buy { .. }
             | Change::Cancel { .. }
@@ -142,7 +138,7 @@ impl Shard {
         Ok(slot.value.group)
     }
 
-    fn open_account(&mut self, mut account: Account, effects: &mut Effects<()>) -> Result<MutationOutcome, Refusal> {
+    fn open_account(&mut self, mut account: Account, effects: &mut Effects<()>) -> Result<(), Refusal> {
         if self.accounts.contains_key(&account.id) {
             return Err(Refusal::Invalid("an account with this id exists"));
         }
@@ -151,21 +147,16 @@ impl Shard {
         }
         account.sort_buckets();
         account.open_totals().ok_or(Refusal::Invalid("what the account holds does not fit"))?;
-        let (id, balance) = (account.id, account.money());
-        effects.writes.push(Write::Account(id));
+        effects.writes.push(Write::Account(account.id));
         self.put_account(account, Lsn::default());
-        Ok(MutationOutcome::Done { balance, cdr_number: 0 })
+        Ok(())
     }
 
-    fn replace_subscriber(
-        &mut self,
-        subscriber: Subscriber,
-        effects: &mut Effects<()>,
-    ) -> Result<MutationOutcome, Refusal> {
+    fn replace_subscriber(&mut self, subscriber: Subscriber, effects: &mut Effects<()>) -> Result<(), Refusal> {
         let account = self.accounts.get(&subscriber.account);
         let account =
             account.ok_or(Refusal::Invalid("the subscriber's account does not exist in this charging group"))?;
-        let (account, balance) = (&account.value, account.value.money());
+        let account = &account.value;
         if (subscriber.group, subscriber.tenant) != (account.group, account.tenant) {
             return Err(Refusal::Invalid("a subscriber is in the charging group and the tenant of its account"));
         }
@@ -183,97 +174,55 @@ impl Shard {
         let subscriber = Subscriber { counters: used.unwrap_or_else(|| subscriber.counters.clone()), ..subscriber };
         effects.writes.push(Write::Subscriber(subscriber.id));
         self.put_subscriber(subscriber, Lsn::default());
-        Ok(MutationOutcome::Done { balance, cdr_number: 0 })
+        Ok(())
     }
 
-    fn set_state(
-        &mut self,
-        tariffs: &Tariffs,
-        id: AccountId,
-        state: AccountState,
-        now: Timestamp,
-        effects: &mut Effects<()>,
-    ) -> Result<MutationOutcome, Refusal> {
-        let Self { accounts, subscribers, .. } = self;
-        let account = &mut accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
+    fn set_state(&mut self, id: AccountId, state: AccountState) -> Result<(), Refusal> {
+        let account = &mut self.accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
         if account.state == AccountState::Closed && state != AccountState::Closed {
             return Err(CLOSED);
         }
         account.state = state;
-        // What could not be renewed meanwhile is.
-        let members = || offers::members(subscribers, id);
-        offers::resume(account, tariffs, &Occasion::due(now, &members), effects);
-        Ok(MutationOutcome::Done { balance: account.money(), cdr_number: 0 })
+        Ok(())
     }
 
-    fn set_credit(
-        &mut self,
-        tariffs: &Tariffs,
-        id: AccountId,
-        limit: Money,
-        now: Timestamp,
-        effects: &mut Effects<()>,
-    ) -> Result<MutationOutcome, Refusal> {
+    fn set_credit(&mut self, id: AccountId, limit: Money) -> Result<(), Refusal> {
         if limit < Money::ZERO {
             return Err(Refusal::Invalid("a credit limit is not below 0"));
         }
-        let Self { accounts, subscribers, .. } = self;
-        let account = &mut accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
+        let account = &mut self.accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
         if account.state == AccountState::Closed {
             return Err(CLOSED);
         }
         let line = account.credit.unwrap_or(Credit { limit, spent: Money::ZERO, reserved: Money::ZERO });
         account.credit = Some(Credit { limit, ..line });
-        let members = || offers::members(subscribers, id);
-        offers::resume(account, tariffs, &Occasion::due(now, &members), effects);
-        Ok(MutationOutcome::Done { balance: account.money(), cdr_number: 0 })
+        Ok(())
     }
 
-    fn pay_in(
-        &mut self,
-        tariffs: &Tariffs,
-        id: AccountId,
-        (kind, amount, bucket): (CdrKind, Money, Bucket),
-        source: CdrSource,
-        now: Timestamp,
-        effects: &mut Effects<()>,
-    ) -> Result<MutationOutcome, Refusal> {
-        let Self { accounts, subscribers, .. } = self;
-        let account = &mut accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
-        if account.state == AccountState::Closed {
-            return Err(CLOSED);
-        }
-        if amount <= Money::ZERO {
-            return Err(NOT_POSITIVE);
-        }
-        if account.bucket(&bucket.id).is_none() && account.buckets.len() >= BUCKETS_MAX {
-            return Err(TOO_MANY_BUCKETS);
-        }
-        let movements = account.top_up(kind, amount, bucket, now).ok_or(NO_MONEY_BUCKET)?;
+    /// Pays in what was worked out of the account as it is.
+    pub(super) fn pay_in(&mut self, paid: PaidIn, source: CdrSource, now: Timestamp, effects: &mut Effects<()>) {
+        let PaidIn { account, kind, movements } = paid;
         // What lapsed is in the same record, so that the movements add up to it.
         let moved = movements.iter().fold(0i64, |sum, movement| sum.saturating_add(movement.delta));
         effects.cdrs.push(RatedCdr {
             amount: Money::ZERO.saturating_sub(Money::from_micros(moved)),
             movements,
-            ..RatedCdr::draft(kind, account, source, Cause::Operator, now)
+            ..RatedCdr::draft(kind, &account, source, Cause::Operator, now)
         });
-        let cdr_number = account.cdrs.count.saturating_add(1);
-        let members = || offers::members(subscribers, id);
-        offers::resume(account, tariffs, &Occasion::due(now, &members), effects);
-        Ok(MutationOutcome::Done { balance: account.money(), cdr_number })
+        if let Some(slot) = self.accounts.get_mut(&account.id) {
+            slot.value = account;
+        }
     }
 
     fn move_in_bucket(
         &mut self,
-        tariffs: &Tariffs,
         id: AccountId,
         (kind, bucket, holding, amount): (CdrKind, &BucketId, Holding, i64),
         source: CdrSource,
         now: Timestamp,
         effects: &mut Effects<()>,
-    ) -> Result<MutationOutcome, Refusal> {
-        let Self { accounts, subscribers, .. } = self;
-        let account = &mut accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
+    ) -> Result<(), Refusal> {
+        let account = &mut self.accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
         if account.state == AccountState::Closed {
             return Err(CLOSED);
         }
@@ -297,15 +246,21 @@ impl Shard {
             movements: Movements::from_iter([movement]),
             ..RatedCdr::draft(kind, account, source, Cause::Operator, now)
         });
-        let cdr_number = account.cdrs.count.saturating_add(1);
-        let members = || offers::members(subscribers, id);
-        offers::resume(account, tariffs, &Occasion::due(now, &members), effects);
-        Ok(MutationOutcome::Done { balance: account.money(), cdr_number })
+        Ok(())
     }
 
-    /// Only money that was paid in, for anything, is given to others, and not what is owed elsewhere in the account.
-    fn may_give(&self, id: AccountId, bucket: &BucketId, amount: Money) -> Result<(), Refusal> {
-        let account = &self.accounts.get(&id).ok_or(NO_ACCOUNT)?.value;
+    /// Takes money out for another account. Only what was paid in, for anything, is given, and not what is owed elsewhere in
+    /// the account.
+    pub(super) fn pay_out(
+        &mut self,
+        id: AccountId,
+        bucket: &BucketId,
+        amount: Money,
+        source: CdrSource,
+        now: Timestamp,
+        effects: &mut Effects<()>,
+    ) -> Result<(), Refusal> {
+        let account = self.account(id).ok_or(NO_ACCOUNT)?;
         let there = account.bucket(bucket).ok_or(NO_BUCKET)?;
         if there.origin == Origin::Granted || there.scope.is_some() || there.terms.is_some() {
             return Err(Refusal::Invalid("only money that was paid in, and pays for anything, can be transferred"));
@@ -315,21 +270,15 @@ impl Shard {
                 "the bucket does not have so much that no session holds and the account does not owe",
             ));
         }
-        Ok(())
+        let taken = amount.micros().checked_neg().filter(|taken| *taken < 0).ok_or(NOT_POSITIVE)?;
+        self.move_in_bucket(id, (CdrKind::Transfer, bucket, Holding::Money, taken), source, now, effects)
     }
 
-    fn extend(
-        &mut self,
-        id: AccountId,
-        bucket: &BucketId,
-        valid_to: Timestamp,
-        now: Timestamp,
-    ) -> Result<MutationOutcome, Refusal> {
+    fn extend(&mut self, id: AccountId, bucket: &BucketId, valid_to: Timestamp, now: Timestamp) -> Result<(), Refusal> {
         let account = &mut self.accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
         if account.state == AccountState::Closed {
             return Err(CLOSED);
         }
-        let balance = account.money();
         let there = account.bucket_mut(bucket).ok_or(NO_BUCKET)?;
         if there.valid_to <= now {
             return Err(BUCKET_ENDED);
@@ -344,7 +293,7 @@ impl Shard {
         there.valid_to = valid_to;
         // What ends earlier pays first.
         account.sort_buckets();
-        Ok(MutationOutcome::Done { balance, cdr_number: 0 })
+        Ok(())
     }
 
     fn buy(
@@ -355,7 +304,7 @@ impl Shard {
         source: &CdrSource,
         now: Timestamp,
         effects: &mut Effects<()>,
-    ) -> Result<MutationOutcome, Refusal> {
+    ) -> Result<(), Refusal> {
         let offer = tariffs.offer(offer, version).ok_or(Refusal::Invalid("no such offer, or not in this version"))?;
         let Self { accounts, subscribers, .. } = self;
         let user = subscribers.get(&subscriber).map(|slot| &slot.value).filter(|user| user.account == id);
@@ -370,19 +319,14 @@ impl Shard {
         if offer.pool().is_some_and(|pool| offers::has_pool(account, tariffs, &pool.counter)) {
             return Err(Refusal::Invalid("the account holds another offer with a pool of the same counter"));
         }
-        let cdr_number = account.cdrs.count.saturating_add(1);
         let members = || offers::members(subscribers, id);
         let occasion = Occasion { now, at: now, cause: Cause::Operator, source, members: &members };
         offers::buy(account, offer, subscriber, &occasion, effects)?;
-        let outcome = MutationOutcome::Done {
-            balance: account.money(),
-            cdr_number: if effects.cdrs.is_empty() { 0 } else { cdr_number },
-        };
         if let (Some(tariff), Some(slot)) = (offer.tariff(), self.subscribers.get_mut(&subscriber)) {
             slot.value.tariff = tariff.clone();
             effects.writes.push(Write::Subscriber(subscriber));
         }
-        Ok(outcome)
+        Ok(())
     }
 
     /// Charges what is due more for the usage of a CDR, or gives back what was too much to who paid it, what was paid last
@@ -393,7 +337,7 @@ impl Shard {
         source: CdrSource,
         now: Timestamp,
         effects: &mut Effects<()>,
-    ) -> Result<MutationOutcome, Refusal> {
+    ) -> Result<(), Refusal> {
         let Correction { position, original, amount, rating } = correction;
         let CdrSource::Network { service: key, context, .. } = &original.source else {
             return Err(Refusal::Invalid("only usage is rated again"));
@@ -418,7 +362,7 @@ impl Shard {
                 None => {}
             }
             parts.retain(|(_, _, part)| *part > 0);
-            account.give_back(&parts).ok_or(Refusal::Invalid("a bucket that paid is gone; give it by a top-up"))?
+            account.give_back(&parts, now).ok_or(Refusal::Invalid("a bucket that paid is gone; give it by a top-up"))?
         };
         effects.cdrs.push(RatedCdr {
             corrects: Some(position),
@@ -431,11 +375,10 @@ impl Shard {
             ..RatedCdr::draft(CdrKind::ReRate, account, source, Cause::Operator, now)
         });
         effects.facts.charged_micros = effects.facts.charged_micros.saturating_add(amount.micros());
-        let cdr_number = account.cdrs.count.saturating_add(1);
-        Ok(MutationOutcome::Done { balance: account.money(), cdr_number })
+        Ok(())
     }
 
-    fn cancel(&mut self, id: AccountId, subscription: u32) -> Result<MutationOutcome, Refusal> {
+    fn cancel(&mut self, id: AccountId, subscription: u32) -> Result<(), Refusal> {
         let account = &mut self.accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
         let unknown = Refusal::Invalid("the account has no such subscription");
         let contract = account.contract.as_mut().ok_or(unknown.clone())?;
@@ -446,7 +389,7 @@ impl Shard {
         } else {
             held.state = SubscriptionState::Cancelled;
         }
-        Ok(MutationOutcome::Done { balance: account.money(), cdr_number: 0 })
+        Ok(())
     }
 
     fn release(
@@ -456,7 +399,7 @@ impl Shard {
         client_state_below: u32,
         now: Timestamp,
         effects: &mut Effects<()>,
-    ) -> Result<MutationOutcome, Refusal> {
+    ) -> Result<(), Refusal> {
         let slot = self.sessions.get(session).ok_or(Refusal::UnknownSession)?;
         let spared =
             client_state_below != 0 && (slot.value.client_state == 0 || slot.value.client_state >= client_state_below);
@@ -464,7 +407,7 @@ impl Shard {
             return Err(Refusal::UnknownSession);
         }
         self.end_silently(session, now, cause, effects);
-        Ok(MutationOutcome::Done { balance: Money::ZERO, cdr_number: 0 })
+        Ok(())
     }
 
     /// The first answer to a request of a group that was made before.
@@ -491,6 +434,42 @@ impl Shard {
         let record = MutationRecord { group, digest, outcome: Arc::new(outcome.clone()), forget_at };
         effects.writes.push(Write::Mutation(name.clone()));
         self.put_mutation(name, record, Lsn::default());
+    }
+}
+
+/// Where what a person asks comes from.
+pub(super) fn operator(request: &Request) -> CdrSource {
+    CdrSource::Operator { key: request.key.clone(), reason: request.reason.clone() }
+}
+
+/// An account as it is once money is paid in.
+pub(super) struct PaidIn {
+    account: Account,
+    kind: CdrKind,
+    movements: Movements,
+}
+
+impl PaidIn {
+    /// Works it out: nothing is changed, and nothing is left that could fail.
+    pub(super) fn worked_out(
+        account: &Account,
+        kind: CdrKind,
+        amount: Money,
+        bucket: Bucket,
+        now: Timestamp,
+    ) -> Result<Self, Refusal> {
+        if account.state == AccountState::Closed {
+            return Err(CLOSED);
+        }
+        if amount <= Money::ZERO {
+            return Err(NOT_POSITIVE);
+        }
+        if account.bucket(&bucket.id).is_none() && account.buckets.len() >= BUCKETS_MAX {
+            return Err(TOO_MANY_BUCKETS);
+        }
+        let mut account = account.clone();
+        let movements = account.top_up(kind, amount, bucket, now).ok_or(NO_MONEY_BUCKET)?;
+        Ok(Self { account, kind, movements })
     }
 }
 

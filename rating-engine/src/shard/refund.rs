@@ -1,11 +1,10 @@
 //! A charge given back by a person (R29): to who paid it, what was paid last first.
 
 use super::mutate::{CLOSED, NO_ACCOUNT};
-use super::offers::{self, Occasion};
-use super::{Archived, Shard, Tariffs};
+use super::{Archived, Shard};
 use crate::account::{AccountState, Holding};
 use crate::cdr::{Cause, CdrKind, CdrSource, Payer, RatedCdr};
-use crate::command::{Change, Effects, Mutation, MutationOutcome, Refusal, SessionChange, Write};
+use crate::command::{Change, Effects, Mutation, Refusal, SessionChange, Write};
 use crate::money::Money;
 use crate::refund::GiveBack;
 use crate::time::Timestamp;
@@ -24,13 +23,12 @@ impl Shard {
     /// it afterwards, so that the network gets back no more than what is left.
     pub(super) fn give_back(
         &mut self,
-        tariffs: &Tariffs,
         back: &GiveBack,
         source: CdrSource,
         now: Timestamp,
         effects: &mut Effects<()>,
-    ) -> Result<MutationOutcome, Refusal> {
-        let Self { accounts, subscribers, sessions, .. } = self;
+    ) -> Result<(), Refusal> {
+        let Self { accounts, sessions, .. } = self;
         let account = &mut accounts.get_mut(&back.account).ok_or(NO_ACCOUNT)?.value;
         if account.state == AccountState::Closed {
             return Err(CLOSED);
@@ -66,12 +64,13 @@ impl Shard {
             Payer::Bucket(id) => account.bucket(id).is_none_or(|bucket| bucket.valid_to <= now),
             Payer::Credit | Payer::Debt => false,
         };
+        let moves = account.way_back(&moves, now).ok_or(Refusal::OutOfRange)?;
         if moves.iter().any(|(payer, ..)| ended(payer)) {
             return Err(Refusal::Invalid(
                 "a bucket that paid has ended; give the money back by a top-up into one that has not",
             ));
         }
-        let movements = account.give_back(&moves).ok_or(Refusal::OutOfRange)?;
+        let movements = account.give_back(&moves, now).ok_or(Refusal::OutOfRange)?;
         let money = movements.iter().filter(|movement| movement.holding == Holding::Money);
         let money = money.fold(0i64, |sum, movement| sum.saturating_add(movement.delta));
         let (money, currency) = (Money::from_micros(money), Some(account.currency.numeric()));
@@ -88,9 +87,6 @@ impl Shard {
             back.note(&parts, wanted, known);
             effects.writes.push(Write::Session(event.clone(), SessionChange::default()));
         }
-        let cdr_number = account.cdrs.count.saturating_add(1);
-        let members = || offers::members(subscribers, back.account);
-        offers::resume(account, tariffs, &Occasion::due(now, &members), effects);
-        Ok(MutationOutcome::Done { balance: account.money(), cdr_number })
+        Ok(())
     }
 }

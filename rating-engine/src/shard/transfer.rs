@@ -4,12 +4,11 @@
 
 use std::sync::Arc;
 
-use super::mutate::{BUCKET_ENDED, CLOSED, NO_ACCOUNT, NO_BUCKET, NO_MONEY_BUCKET, TOO_MANY_BUCKETS};
-use super::offers::BUCKETS_MAX;
+use super::mutate::{BUCKET_ENDED, NO_ACCOUNT, NO_BUCKET, PaidIn, operator};
 use super::{Shard, Tariffs, unchanged};
-use crate::account::{Account, AccountState, Bucket};
+use crate::account::{Account, Bucket};
 use crate::cdr::CdrKind;
-use crate::command::{Change, Effects, MutationOutcome, Refusal, Request};
+use crate::command::{Effects, MutationOutcome, Refusal, Request};
 use crate::ids::{AccountId, BucketId};
 use crate::money::Money;
 use crate::time::Timestamp;
@@ -62,67 +61,56 @@ pub fn transfer(
     request: Request,
     now: Timestamp,
 ) -> (Effects<Arc<MutationOutcome>>, Effects<()>) {
-    let Transfer { from, from_bucket, to, to_bucket, amount } = asked;
-    let refused = |refusal| unchanged(Arc::new(MutationOutcome::Refused(refusal)));
-    let Some(giver) = pair.giver().account(from).cloned() else { return (refused(NO_ACCOUNT), unchanged(())) };
+    let refused = |refusal| (unchanged(Arc::new(MutationOutcome::Refused(refusal))), unchanged(()));
+    let Some(giver) = pair.giver().account(asked.from) else { return refused(NO_ACCOUNT) };
     let group = giver.group;
     match pair.giver().known(group, &request) {
         Ok(None) => {}
         Ok(Some(outcome)) => return (Effects { repeated: true, ..unchanged(outcome) }, unchanged(())),
-        Err(refusal) => return (refused(refusal), unchanged(())),
+        Err(refusal) => return refused(refusal),
     }
-    // What is given lives as long as it did.
-    let Some(valid_to) = giver.bucket(&from_bucket).map(|bucket| bucket.valid_to) else {
-        return (refused(NO_BUCKET), unchanged(()));
+    let Transfer { from, to, amount, .. } = asked;
+    let (mut given, mut taken) = (unchanged(()), unchanged(()));
+    // The taker's half is worked out first: once the giver's is done, nothing can fail.
+    let paid = match worked_out(pair, &asked, now) {
+        Ok(paid) => paid,
+        Err(refusal) => return refused(refusal),
     };
-    let to_bucket = Bucket { valid_to, ..to_bucket };
-    if let Err(refusal) = pair.taker().takes(to, &giver, amount, &to_bucket, now) {
-        return (refused(refusal), unchanged(()));
+    let source = operator(&request);
+    if let Err(refusal) = pair.giver().pay_out(from, &asked.from_bucket, amount, source.clone(), now, &mut given) {
+        return refused(refusal);
     }
-    let withdraw = Change::Withdraw { account: from, bucket: from_bucket, amount };
-    let mut given = unchanged(());
-    let outcome = match pair.giver().change(tariffs, withdraw, Some(&request), now, &mut given) {
-        Ok(outcome) => outcome,
-        Err(refusal) => return (refused(refusal), unchanged(())),
-    };
-    let (mut taken, deposit) = (unchanged(()), Change::Deposit { account: to, amount, bucket: to_bucket });
-    let deposited = pair.taker().change(tariffs, deposit, Some(&request), now, &mut taken);
-    debug_assert!(deposited.is_ok(), "it was checked under the same lock: {deposited:?}");
+    pair.taker().pay_in(paid, source, now, &mut taken);
+    let cdr_number = pair.giver().account(from).map_or(0, |giver| giver.cdrs.count).saturating_add(1);
+    pair.giver().follow(tariffs, from, now, &mut given);
+    pair.taker().follow(tariffs, to, now, &mut taken);
+    let balance = pair.giver().account(from).map_or(Money::ZERO, Account::money);
+    let outcome = MutationOutcome::Done { balance, cdr_number };
     pair.giver().remember(group, request, &outcome, now, &mut given);
     (super::finish(given, Arc::new(outcome)), super::finish(taken, ()))
 }
 
-impl Shard {
-    /// Whether an account could take what `giver` gives.
-    fn takes(
-        &self,
-        id: AccountId,
-        giver: &Account,
-        amount: Money,
-        bucket: &Bucket,
-        now: Timestamp,
-    ) -> Result<(), Refusal> {
-        let account = self.account(id).ok_or(NO_ACCOUNT)?;
-        if account.id == giver.id {
-            return Err(Refusal::Invalid("an account cannot transfer to itself"));
-        }
-        if (account.currency, account.tenant) != (giver.currency, giver.tenant) {
-            return Err(Refusal::Invalid("the other account has another currency or tenant"));
-        }
-        if account.state == AccountState::Closed {
-            return Err(CLOSED);
-        }
-        let there = account.bucket(&bucket.id);
-        if there.is_some_and(|there| there.valid_to <= now) {
+/// The taker's account as it is once it has taken what the giver gives.
+fn worked_out(pair: &mut Pair<'_>, asked: &Transfer, now: Timestamp) -> Result<PaidIn, Refusal> {
+    let giver = pair.giver().account(asked.from).ok_or(NO_ACCOUNT)?;
+    // What is given lives as long as it did.
+    let valid_to = giver.bucket(&asked.from_bucket).ok_or(NO_BUCKET)?.valid_to;
+    let (currency, tenant) = (giver.currency, giver.tenant);
+    let bucket = Bucket { valid_to, ..asked.to_bucket.clone() };
+    let taker = pair.taker().account(asked.to).ok_or(NO_ACCOUNT)?;
+    if asked.from == asked.to {
+        return Err(Refusal::Invalid("an account cannot transfer to itself"));
+    }
+    if (taker.currency, taker.tenant) != (currency, tenant) {
+        return Err(Refusal::Invalid("the other account has another currency or tenant"));
+    }
+    if let Some(there) = taker.bucket(&bucket.id) {
+        if there.valid_to <= now {
             return Err(BUCKET_ENDED);
         }
-        if there.is_some_and(|there| there.valid_to > bucket.valid_to || there.origin != bucket.origin) {
+        if there.valid_to > bucket.valid_to || there.origin != bucket.origin {
             return Err(Refusal::Invalid("the other bucket ends later or holds what was granted; name another one"));
         }
-        if there.is_none() && account.buckets.len() >= BUCKETS_MAX {
-            return Err(TOO_MANY_BUCKETS);
-        }
-        let taken = account.clone().top_up(CdrKind::Transfer, amount, bucket.clone(), now);
-        taken.map(|_| ()).ok_or(NO_MONEY_BUCKET)
     }
+    PaidIn::worked_out(taker, CdrKind::Transfer, asked.amount, bucket, now)
 }
