@@ -10,7 +10,7 @@ use balance_store::records::{
 };
 use proptest::prelude::*;
 use rating_engine::account::{Bucket, Holding, Origin};
-use rating_engine::command::{Change, Request};
+use rating_engine::command::{Change, Ending, Request};
 use rating_engine::ids::{AccountId, BucketId, GroupId, IdempotencyKey, TenantId};
 use rating_engine::money::{Currency, Money};
 use rating_engine::time::Timestamp;
@@ -145,7 +145,7 @@ fn what_is_held_back_is_what_was_asked_for() {
     let account = AccountId::new(1);
     let adjust = |holding, amount| Change::Adjust { account, bucket: BucketId::new("b"), holding, amount };
     assert_eq!(Credited::of(&adjust(Holding::Money, -1)), None);
-    assert_eq!(Credited::of(&Change::Cancel { account, subscription: 1 }), None);
+    assert_eq!(Credited::of(&Change::Cancel { account, subscription: 1, ending: Ending::WithCycle }), None);
 }
 
 /// Octets that exist on disks: when this fails, the format has changed and needs a new version.

@@ -267,7 +267,8 @@ impl Dice {
                 anchor: (d.time(), d.u32()),
                 cycle_start: d.time(),
                 cycle_end: d.time(),
-                state: d.pick(&[SubscriptionState::Active, SubscriptionState::Cancelled, SubscriptionState::Unpaid]),
+                state: d.pick(&[SubscriptionState::Active, SubscriptionState::Unpaid, SubscriptionState::Awaited]),
+                ends_at: d.option(Self::time).unwrap_or(Timestamp::NEVER),
             }),
             last_number: self.u32(),
             pools: self.list(|d| (CounterId::new(&d.text()), d.u64())),
@@ -1574,6 +1575,11 @@ fn the_format_is_frozen() {
     for (name, written, frozen) in [
         ("account", octets(|out| records::encode_account(out, &account)), ACCOUNT),
         ("account with an offer", octets(|out| records::encode_account(out, &holding_account())), HOLDING_ACCOUNT),
+        (
+            "account with offers that end and begin",
+            octets(|out| records::encode_account(out, &ending_account())),
+            ENDING_ACCOUNT,
+        ),
         ("subscriber with counters", octets(|out| records::encode_subscriber(out, &counting)), COUNTING_SUBSCRIBER),
         ("subscriber with a sponsor", octets(|out| records::encode_subscriber(out, &sponsored)), SPONSORED_SUBSCRIBER),
         ("session", octets(|out| records::encode_session(out, &session, group)), SESSION),
@@ -1585,6 +1591,7 @@ fn the_format_is_frozen() {
     }
     assert_eq!(records::decode_account(account.id, &unhex(ACCOUNT)), Ok(account));
     assert_eq!(records::decode_account(account_id(), &unhex(HOLDING_ACCOUNT)), Ok(holding_account()));
+    assert_eq!(records::decode_account(account_id(), &unhex(ENDING_ACCOUNT)), Ok(ending_account()));
     // What an earlier release wrote: counters stood with the account, and no price read them.
     assert_eq!(records::decode_account(account_id(), &unhex(COUNTING_ACCOUNT)), Ok(typical_account()));
     assert_eq!(records::decode_subscriber(counting.id, &unhex(COUNTING_SUBSCRIBER)), Ok(counting));
@@ -1618,6 +1625,7 @@ fn holding_account() -> Account {
             cycle_start,
             cycle_end,
             state: SubscriptionState::Active,
+            ends_at: Timestamp::NEVER,
         }],
         last_number: 1,
         pools: Vec::new(),
@@ -1630,6 +1638,25 @@ fn holding_account() -> Account {
         member_cap: Some(1 << 30),
     };
     account.buckets[0].terms = Some(Box::new(terms));
+    account
+}
+
+/// It ends with its cycle, as earlier releases wrote it; another one is awaited, and a third waits for its fee until an instant.
+fn ending_account() -> Account {
+    let mut account = holding_account();
+    let contract = account.contract.as_mut().unwrap();
+    let held = contract.subscriptions[0].clone();
+    contract.subscriptions = vec![
+        Subscription { ends_at: held.cycle_end, ..held.clone() },
+        Subscription { number: 2, cycle_start: held.cycle_end, state: SubscriptionState::Awaited, ..held.clone() },
+        Subscription {
+            number: 3,
+            state: SubscriptionState::Unpaid,
+            ends_at: Timestamp::from_seconds(1_795_700_000),
+            ..held
+        },
+    ];
+    contract.last_number = 3;
     account
 }
 
@@ -1680,6 +1707,13 @@ const HOLDING_ACCOUNT: &[&str] = &[
     "cf07008080808004046d61696e00a0e6f70864020004048087a70e10e0a0af050280808080281280c0ae9e04ac06fbd8f116",
     "0182a886f2ae680100000d4575726f70652f4265726c696e01010106646174612d6d02aa897a0482a886f2ae680482a886f2",
     "ae688290cda1c26800",
+];
+const ENDING_ACCOUNT: &[&str] = &[
+    "01ea843d0045555210000206766f6c756d651e80c0d1e1236482a886f2ae688290cda1c2680100000001018080808028e0ab",
+    "cf07008080808004046d61696e00a0e6f70864020004048087a70e10e0a0af050280808080281280c0ae9e04ac06fbd8f116",
+    "0182a886f2ae680100000d4575726f70652f4265726c696e03030106646174612d6d02aa897a0482a886f2ae680482a886f2",
+    "ae688290cda1c268010206646174612d6d02aa897a0482a886f2ae68048290cda1c2688290cda1c268030306646174612d6d",
+    "02aa897a0482a886f2ae680482a886f2ae688290cda1c268128294fc80c368",
 ];
 const SPONSORED_SUBSCRIBER: &[&str] = &["01ea843d00ea843d04676f6c640801c7843d0108627573696e657373"];
 const SPONSORED_SESSION: &[&str] = &[

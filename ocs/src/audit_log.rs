@@ -5,7 +5,7 @@
 
 use balance_store::records::{AuditRecord, Difference};
 use balance_store::{HashChain, StateStore};
-use rating_engine::account::{Account, AccountState, Bucket, Holding, Subscriber, Subscription};
+use rating_engine::account::{Account, AccountState, Bucket, Holding, Subscriber, Subscription, SubscriptionState};
 use rating_engine::command::Change;
 use rating_engine::ids::{AccountId, SessionId, SubscriberId};
 use rating_engine::money::Money;
@@ -118,6 +118,7 @@ impl Subject {
             | Change::Extend { account, .. }
             | Change::Buy { account, .. }
             | Change::Cancel { account, .. }
+            | Change::Replace { account, .. }
             | Change::SetState { account, .. }
             | Change::SetCredit { account, .. } => Self::Account(*account),
             Change::Correct(correction) => Self::Account(correction.original.account),
@@ -250,8 +251,15 @@ fn joined<T, K: PartialEq>(before: &[T], after: &[T], id: impl Fn(&T) -> K) -> V
 }
 
 fn offer(held: &Subscription) -> String {
-    let end = if held.cycle_end == Timestamp::NEVER { String::new() } else { format!(" until {}", held.cycle_end) };
-    format!("{} version {} cycle {} {:?}{end}", held.offer, held.version, held.cycle, held.state).to_lowercase()
+    let Subscription { offer, version, cycle, cycle_start, cycle_end, state, ends_at, .. } = held;
+    let state = match state {
+        SubscriptionState::Active if *cycle_end == Timestamp::NEVER => format!("cycle {cycle} active"),
+        SubscriptionState::Active => format!("cycle {cycle} active until {cycle_end}"),
+        SubscriptionState::Unpaid => format!("cycle {cycle} unpaid"),
+        SubscriptionState::Awaited => format!("from {cycle_start}"),
+    };
+    let ends = if *ends_at == Timestamp::NEVER { String::new() } else { format!(", ends {ends_at}") };
+    format!("{offer} version {version} {state}{ends}")
 }
 
 fn money(account: &Account, amount: Money) -> String {

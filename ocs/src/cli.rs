@@ -589,7 +589,7 @@ pub enum AccountChange {
     },
     /// Buy an offer.
     #[command(
-        after_help = "Examples:\n  ocs account buy msisdn-4917000000001 social-pass\n  ocs account buy 17 smart --subscriber 17 --version 2"
+        after_help = "Examples:\n  ocs account buy msisdn-4917000000001 social-pass\n  ocs account buy 17 smart --subscriber 17 --version 2\n  ocs account buy 17 social-pass --from 2027-04-01T00:00:00Z"
     )]
     Buy {
         /// An account number or an identifier.
@@ -602,17 +602,46 @@ pub enum AccountChange {
         /// The offer's version; without it, the newest.
         #[arg(long, default_value_t = 0)]
         version: u32,
+        /// When it begins, in UTC; without it, at once.
+        #[arg(long)]
+        from: Option<String>,
         /// How it is asked.
         #[command(flatten)]
         asking: Asking,
     },
-    /// Let an offer end with its cycle.
-    #[command(after_help = "Example:\n  ocs account cancel 17 3")]
+    /// Let an offer end: with its cycle, at once, or at an instant.
+    #[command(
+        after_help = "Examples:\n  ocs account cancel 17 3\n  ocs account cancel 17 3 --at-once\n  ocs account cancel 17 3 --on 2027-04-15T00:00:00Z"
+    )]
     Cancel {
         /// An account number or an identifier.
         who: String,
         /// The number of the subscription, as `ocs account show` has it.
         subscription: u32,
+        /// When.
+        #[command(flatten)]
+        ending: EndingArgs,
+        /// How it is asked.
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Let an offer end and another one begin then, for the same subscriber.
+    #[command(
+        after_help = "Examples:\n  ocs account replace 17 3 smart\n  ocs account replace 17 3 smart --at-once\n  ocs account replace 17 3 smart --on 2027-04-15T00:00:00Z"
+    )]
+    Replace {
+        /// An account number or an identifier.
+        who: String,
+        /// The number of the subscription that ends, as `ocs account show` has it.
+        subscription: u32,
+        /// The name of the offer that follows.
+        offer: String,
+        /// That offer's version; without it, the newest.
+        #[arg(long, default_value_t = 0)]
+        version: u32,
+        /// When.
+        #[command(flatten)]
+        ending: EndingArgs,
         /// How it is asked.
         #[command(flatten)]
         asking: Asking,
@@ -637,6 +666,17 @@ pub enum AccountChange {
         #[arg(long, short, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
+}
+
+/// When an offer ends; without any of it, with its cycle.
+#[derive(Debug, Args)]
+pub struct EndingArgs {
+    /// Now, and what it opened with it.
+    #[arg(long)]
+    pub at_once: bool,
+    /// At this instant, in UTC, and what it opened with it.
+    #[arg(long, conflicts_with = "at_once")]
+    pub on: Option<String>,
 }
 
 /// How a change is asked.

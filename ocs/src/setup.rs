@@ -76,7 +76,7 @@ fn is_same(there: &Subscriber, record: &Subscriber) -> bool {
 
 fn buying(account: AccountId, subscriber: SubscriberId, offer: &OfferName) -> Mutation {
     let key = IdempotencyKey::new(&format!("import {subscriber} {offer}"));
-    Change::Buy { account, subscriber, offer: offer.clone(), version: None }.asked(Request {
+    Change::Buy { account, subscriber, offer: offer.clone(), version: None, begins: None }.asked(Request {
         key,
         digest: 0,
         reason: "import".into(),

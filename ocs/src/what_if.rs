@@ -151,6 +151,7 @@ impl Trial {
             subscriber: self.subscriber,
             offer: OfferName::new(offer),
             version: None,
+            begins: None,
         };
         let buy = buy.asked(Request { key: IdempotencyKey::new(offer), digest: 0, reason: "what if".into() });
         let effects = self.shard.mutate(&self.tariffs, buy, now);

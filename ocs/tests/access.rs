@@ -39,6 +39,7 @@ const ALLOWED: &str = "
     /ocs.operator.v1.Accounts/GetAccount                            yes    yes     no            no              yes      yes     yes     yes
     /ocs.operator.v1.Accounts/ListMovements                         yes    yes     no            no              yes      yes     yes     yes
     /ocs.operator.v1.Accounts/PurchaseOffer                         no     no      no            no              yes      no      no      yes
+    /ocs.operator.v1.Accounts/ReplaceOffer                          no     no      no            no              yes      no      no      yes
     /ocs.operator.v1.Accounts/TopUp                                 no     yes     no            no              no       yes     no      yes
     /ocs.operator.v1.Accounts/Transfer                              no     no      no            no              no       yes     no      yes
     /ocs.operator.v1.Accounts/UpdateAccount                         no     no      no            no              yes      no      no      yes

@@ -143,6 +143,7 @@ impl Shop {
             subscriber: SubscriberId::new(1),
             offer: OfferName::new(offer),
             version: None,
+            begins: None,
         };
         self.change(buy.asked(request(&self.number.to_string())));
         let tariff = self.shard.subscriber(SubscriberId::new(1)).unwrap().tariff.clone();
@@ -538,6 +539,7 @@ fn mvno_is_for_accounts_in_pounds() {
         subscriber: SubscriberId::new(1),
         offer: OfferName::new("mvno"),
         version: None,
+        begins: None,
     };
     let effects = shop.shard.mutate(&shop.tariffs, buy.asked(request("k")), shop.now);
     assert!(matches!(*effects.outcome, MutationOutcome::Refused(_)) && effects.writes.is_empty());

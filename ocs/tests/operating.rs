@@ -212,3 +212,61 @@ fn a_wrong_price_is_corrected_once() {
     server.ask_to_stop();
     server.stopped();
 }
+
+/// Bought for tomorrow, and replaced a day after that has begun: what was agreed lives through kill -9, is charged at its instant by
+/// the clock alone, and a repeat gets the first answer. 12.99 of 20.00, then 12.99 more than there is: it waits, and begins with the money.
+#[test]
+fn an_offer_for_later_begins_then_also_over_a_crash() {
+    let mut server = Server::new(1, &["--clock", "manual"]);
+    import_examples(&server);
+    let mut import = Command::new(PROGRAM);
+    import.args(["import", "--data"]).arg(server.data()).arg("--catalogue").arg(example("offer.yaml"));
+    text(&import.output().unwrap());
+    server.restart();
+    let began = ask(&server, &["clock", "get"]);
+    let began: jiff::Timestamp = began.split_whitespace().next().unwrap().parse().unwrap();
+    let (tomorrow, later) =
+        (began + jiff::SignedDuration::from_hours(24), began + jiff::SignedDuration::from_hours(48));
+    let (tomorrow, later) = (tomorrow.to_string(), later.to_string());
+    let buy = ["account", "buy", "1001", "example-data", "--from", &tomorrow, "--key", "k1", "-o", "json"];
+    let first: serde_json::Value = serde_json::from_str(&ask(&server, &buy)).unwrap();
+    assert_eq!((&first["balance"], &first["repeated"]), (&"10.00".into(), &false.into()), "{first}");
+    server.kill();
+    server.restart();
+    let again: serde_json::Value = serde_json::from_str(&ask(&server, &buy)).unwrap();
+    assert_eq!((&again["balance"], &again["repeated"]), (&"10.00".into(), &true.into()), "{again}");
+    let held = |server: &Server| {
+        let shown: serde_json::Value =
+            serde_json::from_str(&ask(server, &["account", "show", "1001", "-o", "json"])).unwrap();
+        (shown["balance"].clone(), shown["subscriptions"].clone())
+    };
+    assert_eq!(held(&server).1[0]["state"], "begins later");
+
+    ask(&server, &["clock", "advance", "90000"]);
+    let (balance, subscriptions) = held(&server);
+    assert_eq!((&balance, &subscriptions[0]["state"]), (&"1.01".into(), &"active".into()), "{subscriptions}");
+    assert_eq!(subscriptions[0]["cycle_start"], tomorrow.as_str());
+    ask(&server, &["account", "replace", "1001", "1", "example-data", "--on", &later, "--key", "k2"]);
+    server.kill();
+    server.restart();
+    let (_, subscriptions) = held(&server);
+    assert_eq!(
+        (&subscriptions[0]["ends_at"], &subscriptions[1]["cycle_start"]),
+        (&later.as_str().into(), &later.as_str().into())
+    );
+    ask(&server, &["clock", "advance", "86400"]);
+    let (balance, subscriptions) = held(&server);
+    assert_eq!(
+        (&balance, &subscriptions[0]["state"]),
+        (&"1.01".into(), &"waits for its fee".into()),
+        "{subscriptions}"
+    );
+    ask(&server, &["account", "topup", "1001", "--amount", "8.00", "--key", "t2"]);
+    let (balance, subscriptions) = held(&server);
+    assert_eq!((&balance, &subscriptions[0]["state"]), (&"0.02".into(), &"active".into()), "{subscriptions}");
+    ask(&server, &["account", "cancel", "1001", "2", "--at-once", "--key", "k3"]);
+    assert_eq!(held(&server).1, serde_json::json!([]));
+    server.ask_to_stop();
+    server.stopped();
+    assert_eq!(server.audit()["accounts"], 17);
+}

@@ -584,20 +584,39 @@ pub struct Subscription {
     pub cycle_start: Timestamp,
     /// First instant after it; [`Timestamp::NEVER`] where it does not end.
     pub cycle_end: Timestamp,
-    /// What happens at its end.
+    /// Whether it is in a cycle.
     pub state: SubscriptionState,
+    /// First instant at which it is over, in whichever cycle that is; [`Timestamp::NEVER`] while nobody said so.
+    pub ends_at: Timestamp,
 }
 
-/// What happens at the end of a subscription's cycle.
+impl Subscription {
+    /// Whether any cycle of it has begun.
+    pub fn has_begun(&self) -> bool {
+        self.cycle_start < self.cycle_end
+    }
+
+    /// When something is to be done with it: its cycle turns over, it begins or it ends.
+    pub(crate) fn due(&self) -> Option<Timestamp> {
+        let cycle = match self.state {
+            SubscriptionState::Active => self.cycle_end,
+            SubscriptionState::Awaited => self.cycle_start,
+            SubscriptionState::Unpaid => Timestamp::NEVER,
+        };
+        Some(cycle.min(self.ends_at)).filter(|at| *at != Timestamp::NEVER)
+    }
+}
+
+/// Whether a subscription is in a cycle.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum SubscriptionState {
-    /// Another one follows, if the offer renews.
+    /// It is; another one follows, if the offer renews.
     #[default]
     Active,
-    /// It ends.
-    Cancelled,
-    /// The fee of the next cycle could not be paid: it begins when it can.
+    /// The fee of the next cycle, or of the first, could not be paid: it begins when it can.
     Unpaid,
+    /// It was bought for later: its first cycle begins at its start, which is its end until then.
+    Awaited,
 }
 
 /// Where an account's CDRs are: a walk back from the newest.
@@ -1086,8 +1105,8 @@ impl Account {
             held.offer == *offer
                 && held.subscriber == subscriber
                 && held.cycle_start <= at
-                && at < held.cycle_end
-                && held.state != SubscriptionState::Unpaid
+                && at < held.cycle_end.min(held.ends_at)
+                && held.state == SubscriptionState::Active
         })
     }
 

@@ -362,13 +362,30 @@ pub enum Change {
         offer: OfferName,
         /// Which version; `None` for the newest.
         version: Option<u32>,
+        /// When it begins; `None` for at once.
+        begins: Option<Timestamp>,
     },
-    /// Let an offer end with its cycle.
+    /// Let an offer end.
     Cancel {
         /// The account that holds it.
         account: AccountId,
         /// The subscription's number.
         subscription: u32,
+        /// When.
+        ending: Ending,
+    },
+    /// Let an offer end and another one begin at that instant, for the same subscriber.
+    Replace {
+        /// The account that holds it and pays for the other.
+        account: AccountId,
+        /// The subscription's number.
+        subscription: u32,
+        /// When.
+        ending: Ending,
+        /// Which offer follows.
+        offer: OfferName,
+        /// Which version of it; `None` for the newest.
+        version: Option<u32>,
     },
     /// Correct what a CDR charged (R32); the account is the one that paid.
     Correct(Box<Correction>),
@@ -413,6 +430,7 @@ impl Change {
             | Self::Extend { account, .. }
             | Self::Buy { account, .. }
             | Self::Cancel { account, .. }
+            | Self::Replace { account, .. }
             | Self::SetState { account, .. }
             | Self::SetCredit { account, .. } => Some(*account),
             Self::Correct(correction) => Some(correction.original.account),
@@ -432,12 +450,24 @@ impl Change {
             | Self::Extend { .. }
             | Self::Buy { .. }
             | Self::Cancel { .. }
+            | Self::Replace { .. }
             | Self::SetState { .. }
             | Self::SetCredit { .. }
             | Self::Correct(_)
             | Self::GiveBack(_) => self.account(),
         }
     }
+}
+
+/// When an offer that somebody holds ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// With its cycle: what was paid for is used up. What is in no cycle, or in one without an end, ends at once.
+    WithCycle,
+    /// Now: what it opened ends with it.
+    AtOnce,
+    /// Then, in whichever cycle that is; what it opened ends with it.
+    At(Timestamp),
 }
 
 /// The answer to a mutation.

@@ -13,6 +13,7 @@ mod archive;
 mod event;
 mod mutate;
 mod offers;
+mod purchases;
 mod refund;
 mod refusals;
 mod serve;

@@ -15,8 +15,8 @@ use rating_engine::account::{AccountState, Bucket, Holding, Origin, Sponsor};
 use rating_engine::calendar::Zone;
 use rating_engine::cdr::{Cause, CdrKind};
 use rating_engine::command::{
-    Action, Change, Command, Mutation, MutationOutcome, Outcome, Profile, Requested, ServiceRequest, ServiceResult,
-    Used,
+    Action, Change, Command, Ending, Mutation, MutationOutcome, Outcome, Profile, Requested, ServiceRequest,
+    ServiceResult, Used,
 };
 use rating_engine::ids::{AccountId, BucketId, CounterId, OfferName, SessionId, SubscriberId};
 use rating_engine::money::{Currency, Money, Rate, Rounding, RoundingMode, RoundingScope};
@@ -59,8 +59,9 @@ enum Step {
     Extend { account: u64, bucket: u8, seconds: i64 },
     Credit { account: u64, limit: i64 },
     Release { account: u64, session: u8 },
-    Buy { account: u64, offer: u8 },
-    Cancel { account: u64, subscription: u32 },
+    Buy { account: u64, offer: u8, later: i64 },
+    Cancel { account: u64, subscription: u32, ending: Option<i64> },
+    Replace { account: u64, subscription: u32, offer: u8, ending: Option<i64> },
     Expire,
 }
 
@@ -135,8 +136,12 @@ fn steps(most: u64) -> impl Strategy<Value = Vec<(i64, Step)>> {
         1 => hand.clone().prop_map(|(account, bucket, seconds)| Step::Extend { account, bucket, seconds: seconds / 100 }),
         1 => hand.prop_map(|(account, _, limit)| Step::Credit { account, limit }),
         1 => (1u64..3, 0u8..3).prop_map(|(account, session)| Step::Release { account, session }),
-        1 => (1u64..3, 0u8..2).prop_map(|(account, offer)| Step::Buy { account, offer }),
-        1 => (1u64..3, 1u32..4).prop_map(|(account, subscription)| Step::Cancel { account, subscription }),
+        1 => (1u64..3, 0u8..2, prop_oneof![Just(0i64), 0i64..9000])
+            .prop_map(|(account, offer, later)| Step::Buy { account, offer, later }),
+        1 => (1u64..3, 1u32..4, option::of(prop_oneof![Just(0i64), 0i64..9000]))
+            .prop_map(|(account, subscription, ending)| Step::Cancel { account, subscription, ending }),
+        1 => (1u64..3, 1u32..4, 0u8..2, option::of(prop_oneof![Just(0i64), 0i64..9000]))
+            .prop_map(|(account, subscription, offer, ending)| Step::Replace { account, subscription, offer, ending }),
         2 => Just(Step::Expire),
     ];
     vec((prop_oneof![0i64..10, 0i64..400, 0i64..5000], step), 1..30)
@@ -403,12 +408,13 @@ fn take(world: &mut World, now: i64, step: &Step, key: usize) -> Result<(), Test
             let session = SessionId::new(name(*account, *session, Verb::Start).as_bytes());
             world.mutate(Change::Release { session, cause: Cause::Operator, client_state_below: 0 }, at(now));
         }
-        Step::Buy { account, offer } => {
+        Step::Buy { account, offer, later } => {
             let buy = Change::Buy {
                 account: AccountId::new(*account),
                 subscriber: SubscriberId::new(*account),
                 offer: OfferName::new(if *offer == 0 { "hourly" } else { "extra" }),
                 version: None,
+                begins: (*later > 0).then(|| at(now + *later)),
             };
             let buy = buy.asked(request(&format!("buy {key}"), 0));
             world.mutate(buy.clone(), at(now));
@@ -418,15 +424,30 @@ fn take(world: &mut World, now: i64, step: &Step, key: usize) -> Result<(), Test
                 prop_assert_eq!(after, world.image(), "a repeat changes nothing");
             }
         }
-        Step::Cancel { account, subscription } => {
-            let (account, subscription) = (AccountId::new(*account), *subscription);
-            world.mutate(Change::Cancel { account, subscription }, at(now));
+        Step::Cancel { account, subscription, ending } => {
+            let (account, subscription, ending) = (AccountId::new(*account), *subscription, ends(*ending, now));
+            let cancel = Change::Cancel { account, subscription, ending };
+            twice(world, &cancel.asked(request(&format!("cancel {key}"), 0)), now)?;
+        }
+        Step::Replace { account, subscription, offer, ending } => {
+            let (account, subscription, ending) = (AccountId::new(*account), *subscription, ends(*ending, now));
+            let offer = OfferName::new(if *offer == 0 { "hourly" } else { "extra" });
+            let replace = Change::Replace { account, subscription, ending, offer, version: None };
+            twice(world, &replace.asked(request(&format!("replace {key}"), 0)), now)?;
         }
         Step::Expire => {
             world.expire(at(now));
         }
     }
     world.audit().map_err(TestCaseError::fail)
+}
+
+fn ends(later: Option<i64>, now: i64) -> Ending {
+    match later {
+        None => Ending::WithCycle,
+        Some(0) => Ending::AtOnce,
+        Some(later) => Ending::At(at(now + later)),
+    }
 }
 
 /// Does something that has a key, and does it again: then nothing happens, and the answer is the same.
@@ -461,7 +482,9 @@ fn grants_are_covered(
 fn nothing_is_left(world: &mut World) -> Result<(), TestCaseError> {
     for account in 1..3 {
         for subscription in 1..64 {
-            world.mutate(Change::Cancel { account: AccountId::new(account), subscription }, Timestamp::default());
+            let (account, ending) = (AccountId::new(account), Ending::WithCycle);
+            let cancel = Change::Cancel { account, subscription, ending };
+            world.mutate(cancel.asked(request(&format!("end {account} {subscription}"), 0)), Timestamp::default());
         }
     }
     world.expire(at(LONG_AFTER));

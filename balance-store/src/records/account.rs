@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rating_engine::account::{
     Account, AccountState, Bucket, BucketScope, CdrTrail, Contract, Counter, Counters, Credit, Flow, Holding, Origin,
-    Sponsor, Subscriber, Subscription, Terms, Total,
+    Sponsor, Subscriber, Subscription, SubscriptionState, Terms, Total,
 };
 use rating_engine::calendar::Zone;
 use rating_engine::ids::{
@@ -15,6 +15,7 @@ use rating_engine::ids::{
 };
 use rating_engine::money::Money;
 use rating_engine::period::{Cycle, Period};
+use rating_engine::time::Timestamp;
 
 use super::values::Coded;
 use super::wire::{Fault, Read, Reader, RecordError, Writer};
@@ -129,7 +130,7 @@ fn put_contract(w: &mut Writer<'_>, contract: &Contract) {
     }
     w.u64((*last_number).into());
     w.list(subscriptions, |w, held| {
-        let Subscription { number, offer, version, subscriber, cycle, anchor, cycle_start, cycle_end, state } = held;
+        let Subscription { number, offer, version, subscriber, cycle, anchor, cycle_start, cycle_end, .. } = held;
         w.u64((*number).into());
         w.str(offer.as_str());
         w.u64((*version).into());
@@ -139,7 +140,7 @@ fn put_contract(w: &mut Writer<'_>, contract: &Contract) {
         w.u64(anchor.1.into());
         w.time(*cycle_start);
         w.time(*cycle_end);
-        w.coded(*state);
+        put_state(w, held);
     });
     if !pools.is_empty() {
         w.list(pools, |w, (counter, used)| {
@@ -164,7 +165,7 @@ fn read_contract(r: &mut Reader<'_>) -> Read<Contract> {
         cycle,
         last_number: r.number("last subscription")?,
         subscriptions: r.list("subscriptions", |r| {
-            Ok(Subscription {
+            let mut held = Subscription {
                 number: r.number("subscription")?,
                 offer: OfferName::new(r.str("offer")?),
                 version: r.number("offer version")?,
@@ -173,12 +174,55 @@ fn read_contract(r: &mut Reader<'_>) -> Read<Contract> {
                 anchor: (r.time("anchor")?, r.number("anchor cycle")?),
                 cycle_start: r.time("cycle start")?,
                 cycle_end: r.time("cycle end")?,
-                state: r.coded("subscription state")?,
-            })
+                state: SubscriptionState::Active,
+                ends_at: Timestamp::NEVER,
+            };
+            read_state(r, &mut held)?;
+            Ok(held)
         })?,
         pools: r
             .listed(&mut present, "pools", |r| Ok((CounterId::new(r.str("pool counter")?), r.u64("pool used")?)))?,
     })
+}
+
+/// Whether an end of a subscription follows its state that is not that of its cycle.
+const ENDS: u8 = 1 << 4;
+
+fn put_state(w: &mut Writer<'_>, held: &Subscription) {
+    let with_cycle = held.ends_at == held.cycle_end;
+    let code = match held.state {
+        SubscriptionState::Active if with_cycle && held.ends_at != Timestamp::NEVER => 1,
+        SubscriptionState::Active => 0,
+        SubscriptionState::Unpaid => 2,
+        SubscriptionState::Awaited => 3,
+    };
+    if code == 1 || held.ends_at == Timestamp::NEVER {
+        w.u8(code);
+    } else {
+        w.u8(code | ENDS);
+        w.time(held.ends_at);
+    }
+}
+
+fn read_state(r: &mut Reader<'_>, held: &mut Subscription) -> Read<()> {
+    let (state, with_cycle, ends) = r.code("subscription state", |code| {
+        let (state, with_cycle) = match code & !ENDS {
+            0 => (SubscriptionState::Active, false),
+            1 => (SubscriptionState::Active, true),
+            2 => (SubscriptionState::Unpaid, false),
+            3 => (SubscriptionState::Awaited, false),
+            _ => return None,
+        };
+        Some((state, with_cycle, code & ENDS != 0)).filter(|_| !(with_cycle && code & ENDS != 0))
+    })?;
+    held.state = state;
+    if with_cycle {
+        held.ends_at = held.cycle_end;
+    }
+    if ends {
+        held.ends_at = r.time("subscription end")?;
+    }
+    Ok(())
 }
 
 fn put_counter(w: &mut Writer<'_>, counter: &Counter) {

@@ -105,6 +105,7 @@ impl Credited {
             | Change::Extend { .. }
             | Change::Buy { .. }
             | Change::Cancel { .. }
+            | Change::Replace { .. }
             | Change::Correct(_)
             | Change::GiveBack(_)
             | Change::SetState { .. }

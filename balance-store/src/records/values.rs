@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use rating_engine::account::{AccountState, Flow, Holding, Origin, SubscriptionState};
+use rating_engine::account::{AccountState, Flow, Holding, Origin};
 use rating_engine::cdr::{Cause, CdrKind, Payer};
 use rating_engine::command::{Denial, RequestKind};
 use rating_engine::ids::{BucketId, Digits, Identifier, RatingGroup, ServiceId, TariffName};
@@ -57,7 +57,6 @@ codes!(CdrKind:
     1 Usage, 2 TopUp, 3 Refund, 4 Suspense, 5 Lapse, 6 Recurring, 7 OneTime, 8 Allowance, 9 Expiry, 10 ReRate, 11 Adjustment,
     12 Transfer);
 codes!(Cause: 1 Interim, 2 Final, 3 Event, 4 Expired, 5 ClientRestarted, 6 Reopened, 7 Operator, 8 FirstUse, 9 Due, 10 Record);
-codes!(SubscriptionState: 0 Active, 1 Cancelled, 2 Unpaid);
 
 impl Writer<'_> {
     pub(super) fn coded<T: Coded>(&mut self, value: T) {

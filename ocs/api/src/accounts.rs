@@ -155,6 +155,17 @@ impl<O: Operations> Accounts for AccountsService<O> {
         Ok(Response::new(wire::CancelOfferResponse { repeated }))
     }
 
+    async fn replace_offer(
+        &self,
+        request: Request<wire::ReplaceOfferRequest>,
+    ) -> Result<Response<wire::ReplaceOfferResponse>, Status> {
+        let caller = Caller::of(&request);
+        let done = self.change(caller, AccountChange::replace(request.into_inner())?).await?;
+        let Changed { balance, currency, cdr_number, repeated, .. } = done;
+        let balance = Some(money(balance, currency));
+        Ok(Response::new(wire::ReplaceOfferResponse { balance, cdr_number, repeated }))
+    }
+
     async fn list_movements(
         &self,
         request: Request<wire::ListMovementsRequest>,
@@ -229,9 +240,10 @@ fn account(snapshot: AccountSnapshot) -> wire::Account {
 
 fn subscription(held: &Subscription) -> wire::Subscription {
     let state = match held.state {
+        SubscriptionState::Active if held.ends_at != Timestamp::NEVER => wire::SubscriptionState::Cancelled,
         SubscriptionState::Active => wire::SubscriptionState::Active,
-        SubscriptionState::Cancelled => wire::SubscriptionState::Cancelled,
         SubscriptionState::Unpaid => wire::SubscriptionState::Unpaid,
+        SubscriptionState::Awaited => wire::SubscriptionState::Awaited,
     };
     wire::Subscription {
         number: held.number,
@@ -242,6 +254,7 @@ fn subscription(held: &Subscription) -> wire::Subscription {
         cycle_start: Some(time(held.cycle_start)),
         cycle_end: (held.cycle_end != Timestamp::NEVER).then(|| time(held.cycle_end)),
         state: state.into(),
+        ends_at: (held.ends_at != Timestamp::NEVER).then(|| time(held.ends_at)),
     }
 }
 

@@ -4,7 +4,7 @@
 use ocs_proto::operator::v1 as wire;
 use prost::Message;
 use rating_engine::account::{Account, AccountState, Bucket, Credit, Holding, Origin};
-use rating_engine::command::{Change, Request};
+use rating_engine::command::{Change, Ending, Request};
 use rating_engine::ids::{AccountId, BucketId, GroupId, IdempotencyKey, OfferName, SubscriberId, TenantId};
 use rating_engine::money::{Currency, Money};
 use rating_engine::time::Timestamp;
@@ -47,9 +47,37 @@ pub enum Wanted {
     /// A later end of a bucket.
     Extend(BucketId, Timestamp),
     /// An offer; `None` for the only subscriber, or the one by whom the account was named.
-    Purchase(Option<SubscriberId>, OfferName, Option<u32>),
+    Purchase(Option<SubscriberId>, Offered, Option<Timestamp>),
     /// That a subscription ends.
-    Cancel(u32),
+    Cancel(u32, Ending),
+    /// That an offer follows a subscription.
+    Replace(u32, Ending, Offered),
+}
+
+/// An offer; the newest version, if none is named.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Offered(OfferName, Option<u32>);
+
+impl Offered {
+    fn parse(offer: &str, version: u32) -> Result<Self, Rejection> {
+        if offer.is_empty() {
+            return Err(Rejection::new("offer", "is missing; give the offer's name"));
+        }
+        text("offer", offer, OFFER_OCTETS_MAX)?;
+        Ok(Self(OfferName::new(offer), (version != 0).then_some(version)))
+    }
+}
+
+fn ending(given: Option<wire::Ending>) -> Result<Ending, Rejection> {
+    use wire::ending::When;
+    match given.map(|given| given.when) {
+        None => Ok(Ending::WithCycle),
+        Some(Some(When::AtOnce(true))) => Ok(Ending::AtOnce),
+        Some(Some(When::At(at))) => Ok(Ending::At(instant("ending.at", at)?)),
+        Some(Some(When::AtOnce(false)) | None) => {
+            Err(Rejection::new("ending", "says nothing; give at_once or at, or leave it out for the end of the cycle"))
+        }
+    }
 }
 
 /// How much is put in or taken out.
@@ -81,6 +109,13 @@ pub struct Found {
     pub subscriber: Option<SubscriberId>,
     /// What the bucket that is to be changed holds.
     pub holding: Option<Holding>,
+}
+
+fn subscription(number: u32) -> Result<u32, Rejection> {
+    if number == 0 {
+        return Err(Rejection::new("subscription", "is missing; give its number, as GetAccount shows it"));
+    }
+    Ok(number)
 }
 
 impl Asked {
@@ -175,13 +210,10 @@ impl AccountChange {
     pub(crate) fn purchase(mut request: wire::PurchaseOfferRequest) -> Result<Self, Rejection> {
         let selection = parse_account("account", &std::mem::take(&mut request.account))?;
         let asked = Asked::parse(&request.idempotency_key, &request.reason, false, &request)?;
-        if request.offer.is_empty() {
-            return Err(Rejection::new("offer", "is missing; give the offer's name"));
-        }
-        text("offer", &request.offer, OFFER_OCTETS_MAX)?;
+        let offer = Offered::parse(&request.offer, request.offer_version)?;
         let subscriber = (request.subscriber_id != 0).then(|| SubscriberId::new(request.subscriber_id));
-        let version = (request.offer_version != 0).then_some(request.offer_version);
-        let wanted = Wanted::Purchase(subscriber, OfferName::new(&request.offer), version);
+        let begins = request.begins_at.map(|at| instant("begins_at", at)).transpose()?;
+        let wanted = Wanted::Purchase(subscriber, offer, begins);
         Ok(Self { selection, currency: None, etag: None, wanted, asked })
     }
 
@@ -189,10 +221,16 @@ impl AccountChange {
     pub(crate) fn cancel(mut request: wire::CancelOfferRequest) -> Result<Self, Rejection> {
         let selection = parse_account("account", &std::mem::take(&mut request.account))?;
         let asked = Asked::parse(&request.idempotency_key, &request.reason, false, &request)?;
-        if request.subscription == 0 {
-            return Err(Rejection::new("subscription", "is missing; give its number, as GetAccount shows it"));
-        }
-        let wanted = Wanted::Cancel(request.subscription);
+        let wanted = Wanted::Cancel(subscription(request.subscription)?, ending(request.ending)?);
+        Ok(Self { selection, currency: None, etag: None, wanted, asked })
+    }
+
+    /// Checks a replacement.
+    pub(crate) fn replace(mut request: wire::ReplaceOfferRequest) -> Result<Self, Rejection> {
+        let selection = parse_account("account", &std::mem::take(&mut request.account))?;
+        let asked = Asked::parse(&request.idempotency_key, &request.reason, false, &request)?;
+        let offer = Offered::parse(&request.offer, request.offer_version)?;
+        let wanted = Wanted::Replace(subscription(request.subscription)?, ending(request.ending)?, offer);
         Ok(Self { selection, currency: None, etag: None, wanted, asked })
     }
 
@@ -200,7 +238,9 @@ impl AccountChange {
     pub const fn bucket(&self) -> Option<&BucketId> {
         match &self.wanted {
             Wanted::Adjust(bucket, _) | Wanted::Extend(bucket, _) => Some(bucket),
-            Wanted::State(_) | Wanted::Credit(_) | Wanted::Purchase(..) | Wanted::Cancel(_) => None,
+            Wanted::State(_) | Wanted::Credit(_) | Wanted::Purchase(..) | Wanted::Cancel(..) | Wanted::Replace(..) => {
+                None
+            }
         }
     }
 
@@ -211,7 +251,8 @@ impl AccountChange {
             Wanted::Adjust(..) => "Accounts/Adjust",
             Wanted::Extend(..) => "Accounts/ExtendBucket",
             Wanted::Purchase(..) => "Accounts/PurchaseOffer",
-            Wanted::Cancel(_) => "Accounts/CancelOffer",
+            Wanted::Cancel(..) => "Accounts/CancelOffer",
+            Wanted::Replace(..) => "Accounts/ReplaceOffer",
         }
     }
 
@@ -234,12 +275,21 @@ impl AccountChange {
                 Change::Adjust { account, bucket: bucket.clone(), holding, amount }
             }
             Wanted::Extend(bucket, valid_to) => Change::Extend { account, bucket: bucket.clone(), valid_to: *valid_to },
-            Wanted::Purchase(subscriber, offer, version) => {
+            Wanted::Purchase(subscriber, Offered(offer, version), begins) => {
                 let subscriber = subscriber.or(found.subscriber);
                 let subscriber = subscriber.ok_or("the account has not one subscriber; name it by subscriber_id")?;
-                Change::Buy { account, subscriber, offer: offer.clone(), version: *version }
+                Change::Buy { account, subscriber, offer: offer.clone(), version: *version, begins: *begins }
             }
-            Wanted::Cancel(subscription) => Change::Cancel { account, subscription: *subscription },
+            Wanted::Cancel(subscription, ending) => {
+                Change::Cancel { account, subscription: *subscription, ending: *ending }
+            }
+            Wanted::Replace(subscription, ending, Offered(offer, version)) => Change::Replace {
+                account,
+                subscription: *subscription,
+                ending: *ending,
+                offer: offer.clone(),
+                version: *version,
+            },
         })
     }
 }

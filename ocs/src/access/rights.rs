@@ -79,6 +79,7 @@ pub const METHODS: &[(&str, Right)] = &[
     ("/ocs.operator.v1.Accounts/GetAccount", Right::ReadAccounts),
     ("/ocs.operator.v1.Accounts/ListMovements", Right::ReadAccounts),
     ("/ocs.operator.v1.Accounts/PurchaseOffer", Right::ChangeSubscribers),
+    ("/ocs.operator.v1.Accounts/ReplaceOffer", Right::ChangeSubscribers),
     ("/ocs.operator.v1.Accounts/TopUp", Right::TopUp),
     ("/ocs.operator.v1.Accounts/Transfer", Right::ChangeBalances),
     ("/ocs.operator.v1.Accounts/UpdateAccount", Right::ChangeSubscribers),

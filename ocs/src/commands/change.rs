@@ -14,7 +14,7 @@ use tonic::{Code, Status};
 use super::operator::{fetch, instant, money};
 use super::{Connection, connect, print, said};
 use crate::catalogue::text::parse_instant;
-use crate::cli::{AccountChange, Asking, Output, StateName};
+use crate::cli::{AccountChange, Asking, EndingArgs, Output, StateName};
 use crate::store::{OpenError, because};
 
 /// What a change led to.
@@ -186,7 +186,7 @@ pub(super) async fn run(command: AccountChange) -> Result<ExitCode, OpenError> {
             tell(account.account_id, &done, asking.output);
             Ok(ExitCode::SUCCESS)
         }
-        AccountChange::Buy { who, offer, subscriber, version, asking } => {
+        AccountChange::Buy { who, offer, subscriber, version, from, asking } => {
             let (mut client, account, key) = ready(&asking, &who).await?;
             // By an identifier, it is for whom that is.
             let name = if who.parse::<u64>().is_ok() { account.name.clone() } else { format!("accounts/{who}") };
@@ -195,6 +195,7 @@ pub(super) async fn run(command: AccountChange) -> Result<ExitCode, OpenError> {
                 subscriber_id: subscriber,
                 offer,
                 offer_version: version,
+                begins_at: from.map(|from| at("--from", &from)).transpose()?,
                 reason: asking.reason.clone(),
                 idempotency_key: key.clone(),
             };
@@ -207,11 +208,12 @@ pub(super) async fn run(command: AccountChange) -> Result<ExitCode, OpenError> {
             tell(account.account_id, &done, asking.output);
             Ok(ExitCode::SUCCESS)
         }
-        AccountChange::Cancel { who, subscription, asking } => {
+        AccountChange::Cancel { who, subscription, ending, asking } => {
             let (mut client, account, key) = ready(&asking, &who).await?;
             let request = wire::CancelOfferRequest {
                 account: account.name.clone(),
                 subscription,
+                ending: ending.wire()?,
                 reason: asking.reason.clone(),
                 idempotency_key: key.clone(),
             };
@@ -220,6 +222,26 @@ pub(super) async fn run(command: AccountChange) -> Result<ExitCode, OpenError> {
             }
             let done = client.cancel_offer(request).await.map_err(|status| unsure(status, &key))?.into_inner();
             let done = Done { balance: None, cdr_number: None, etag: None, repeated: done.repeated };
+            tell(account.account_id, &done, asking.output);
+            Ok(ExitCode::SUCCESS)
+        }
+        AccountChange::Replace { who, subscription, offer, version, ending, asking } => {
+            let (mut client, account, key) = ready(&asking, &who).await?;
+            let request = wire::ReplaceOfferRequest {
+                account: account.name.clone(),
+                subscription,
+                offer,
+                offer_version: version,
+                ending: ending.wire()?,
+                reason: asking.reason.clone(),
+                idempotency_key: key.clone(),
+            };
+            if asking.dry_run {
+                return Ok(would(&request));
+            }
+            let done = client.replace_offer(request).await.map_err(|status| unsure(status, &key))?.into_inner();
+            let wire::ReplaceOfferResponse { balance, cdr_number, repeated } = done;
+            let done = Done { balance, cdr_number: Some(cdr_number), etag: None, repeated };
             tell(account.account_id, &done, asking.output);
             Ok(ExitCode::SUCCESS)
         }
@@ -242,6 +264,15 @@ pub(super) async fn run(command: AccountChange) -> Result<ExitCode, OpenError> {
             movements(&found, output);
             Ok(ExitCode::SUCCESS)
         }
+    }
+}
+
+impl EndingArgs {
+    fn wire(&self) -> Result<Option<wire::Ending>, OpenError> {
+        use wire::ending::When;
+        let at = self.on.as_deref().map(|on| at("--on", on)).transpose()?;
+        let when = if self.at_once { Some(When::AtOnce(true)) } else { at.map(When::At) };
+        Ok(when.map(|when| wire::Ending { when: Some(when) }))
     }
 }
 

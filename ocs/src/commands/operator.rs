@@ -147,7 +147,7 @@ fn show(account: &wire::Account, output: Output) {
             held.number,
             held.subscriber_id,
             held.cycle,
-            instant(held.cycle_end.as_ref()).unwrap_or_else(|| "never".to_owned()),
+            instant(held.ends_at.as_ref().or(held.cycle_end.as_ref())).unwrap_or_else(|| "never".to_owned()),
             state_of(held)
         );
     }
@@ -204,8 +204,10 @@ fn state_of(held: &wire::Subscription) -> &'static str {
     match held.state() {
         wire::SubscriptionState::Unspecified => "unknown",
         wire::SubscriptionState::Active => "active",
-        wire::SubscriptionState::Cancelled => "ends with its cycle",
+        wire::SubscriptionState::Cancelled if held.ends_at == held.cycle_end => "ends with its cycle",
+        wire::SubscriptionState::Cancelled => "ends",
         wire::SubscriptionState::Unpaid => "waits for its fee",
+        wire::SubscriptionState::Awaited => "begins later",
     }
 }
 
@@ -231,6 +233,7 @@ fn as_json(account: &wire::Account) -> serde_json::Value {
                 "number": held.number, "offer": held.offer, "version": held.offer_version,
                 "subscriber": held.subscriber_id, "cycle": held.cycle, "state": state_of(held),
                 "cycle_start": instant(held.cycle_start.as_ref()), "cycle_end": instant(held.cycle_end.as_ref()),
+                "ends_at": instant(held.ends_at.as_ref()),
             })
         })
         .collect();

@@ -73,7 +73,8 @@ impl Desk {
                 | Wanted::Credit(_)
                 | Wanted::Adjust(..)
                 | Wanted::Extend(..)
-                | Wanted::Cancel(_) => None,
+                | Wanted::Cancel(..)
+                | Wanted::Replace(..) => None,
             };
             (Found { account: account.id, subscriber, holding }, account.group, account.tenant, account.currency)
         })?;
@@ -99,7 +100,7 @@ impl Desk {
         let brings_money = match &wanted {
             Change::Adjust { amount, .. } => *amount > 0,
             Change::SetState { state, .. } => *state == AccountState::Active,
-            Change::SetCredit { .. } | Change::Buy { .. } | Change::Extend { .. } => true,
+            Change::SetCredit { .. } | Change::Buy { .. } | Change::Replace { .. } | Change::Extend { .. } => true,
             Change::OpenAccount(_)
             | Change::PutSubscriber(_)
             | Change::TopUp { .. }

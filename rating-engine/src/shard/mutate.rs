@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::offers::{self, BUCKETS_MAX, Occasion};
 use super::{MUTATION_KEPT_SECONDS, MutationRecord, Shard, Tariffs, finish, unchanged};
-use crate::account::{Account, AccountState, Bucket, Credit, Holding, Origin, Purpose, Subscriber, SubscriptionState};
+use crate::account::{Account, AccountState, Bucket, Credit, Holding, Origin, Purpose, Subscriber};
 use crate::cdr::{Cause, CdrKind, CdrSource, Movements, RatedCdr};
 use crate::command::{Change, Effects, Mutation, MutationOutcome, Refusal, Request, Write};
-use crate::ids::{AccountId, BucketId, GroupId, Lsn, OfferName, SessionId, SubscriberId};
+use crate::ids::{AccountId, BucketId, GroupId, Lsn, SessionId};
 use crate::money::Money;
 use crate::rerate::Correction;
 use crate::time::Timestamp;
@@ -76,7 +76,8 @@ impl Shard {
         let Self { accounts, subscribers, .. } = self;
         let Some(account) = accounts.get_mut(&id).map(|slot| &mut slot.value) else { return };
         let members = || offers::members(subscribers, id);
-        offers::resume(account, tariffs, &Occasion::due(now, &members), effects);
+        let assigned = offers::resume(account, tariffs, &Occasion::due(now, &members), effects);
+        self.assign(assigned, effects);
         effects.writes.push(Write::Account(id));
         self.queue_account(id, now);
     }
@@ -106,12 +107,19 @@ impl Shard {
                 self.move_in_bucket(account, moved, source()?, now, effects)
             }
             Change::Extend { account, bucket, valid_to } => self.extend(account, &bucket, valid_to, now),
-            Change::Buy { account, subscriber, offer, version } => {
-                self.buy(tariffs, (account, subscriber), (&offer, version), &source()?, now, effects)
+            Change::Buy { account, subscriber, offer, version, begins } => {
+                let offer = offers::named(tariffs, &offer, version)?;
+                self.buy(tariffs, (account, subscriber), (offer, begins.unwrap_or(now)), &source()?, now, effects)
             }
             Change::Correct(correction) => self.correct(*correction, source()?, now, effects),
             Change::GiveBack(back) => self.give_back(&back, source()?, now, effects),
-            Change::Cancel { account, subscription } => self.cancel(account, subscription),
+            Change::Cancel { account, subscription, ending } => {
+                self.cancel(tariffs, (account, subscription), ending, &source()?, now, effects)
+            }
+            Change::Replace { account, subscription, ending, offer, version } => {
+                let offer = offers::named(tariffs, &offer, version)?;
+                self.replace(tariffs, (account, subscription), (ending, offer), &source()?, now, effects)
+            }
             Change::Release { session, cause, client_state_below } => {
                 self.release(&session, cause, client_state_below, now, effects)
             }
@@ -129,6 +137,7 @@ impl Shard {
             | Change::Extend { .. }
             | Change::Buy { .. }
             | Change::Cancel { .. }
+            | Change::Replace { .. }
             | Change::Correct(_)
             | Change::GiveBack(_)
             | Change::SetState { .. }
@@ -296,39 +305,6 @@ impl Shard {
         Ok(())
     }
 
-    fn buy(
-        &mut self,
-        tariffs: &Tariffs,
-        (id, subscriber): (AccountId, SubscriberId),
-        (offer, version): (&OfferName, Option<u32>),
-        source: &CdrSource,
-        now: Timestamp,
-        effects: &mut Effects<()>,
-    ) -> Result<(), Refusal> {
-        let offer = tariffs.offer(offer, version).ok_or(Refusal::Invalid("no such offer, or not in this version"))?;
-        let Self { accounts, subscribers, .. } = self;
-        let user = subscribers.get(&subscriber).map(|slot| &slot.value).filter(|user| user.account == id);
-        let user = user.ok_or(Refusal::Invalid("the account has no such subscriber"))?;
-        let account = &mut accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
-        if account.state != AccountState::Active || user.state != AccountState::Active {
-            return Err(Refusal::Invalid("the account or subscriber is not active"));
-        }
-        if offer.tariff().is_some() && account.holds(offer.name(), subscriber, now) {
-            return Err(Refusal::Invalid("the subscriber holds this offer already"));
-        }
-        if offer.pool().is_some_and(|pool| offers::has_pool(account, tariffs, &pool.counter)) {
-            return Err(Refusal::Invalid("the account holds another offer with a pool of the same counter"));
-        }
-        let members = || offers::members(subscribers, id);
-        let occasion = Occasion { now, at: now, cause: Cause::Operator, source, members: &members };
-        offers::buy(account, offer, subscriber, &occasion, effects)?;
-        if let (Some(tariff), Some(slot)) = (offer.tariff(), self.subscribers.get_mut(&subscriber)) {
-            slot.value.tariff = tariff.clone();
-            effects.writes.push(Write::Subscriber(subscriber));
-        }
-        Ok(())
-    }
-
     /// Charges what is due more for the usage of a CDR, or gives back what was too much to who paid it, what was paid last
     /// first. It is booked as usage of that time is (R31).
     fn correct(
@@ -375,20 +351,6 @@ impl Shard {
             ..RatedCdr::draft(CdrKind::ReRate, account, source, Cause::Operator, now)
         });
         effects.facts.charged_micros = effects.facts.charged_micros.saturating_add(amount.micros());
-        Ok(())
-    }
-
-    fn cancel(&mut self, id: AccountId, subscription: u32) -> Result<(), Refusal> {
-        let account = &mut self.accounts.get_mut(&id).ok_or(NO_ACCOUNT)?.value;
-        let unknown = Refusal::Invalid("the account has no such subscription");
-        let contract = account.contract.as_mut().ok_or(unknown.clone())?;
-        let held = contract.subscriptions.iter_mut().find(|held| held.number == subscription).ok_or(unknown)?;
-        // What is in no cycle that could end is over at once.
-        if held.state == SubscriptionState::Unpaid || held.cycle_end == Timestamp::NEVER {
-            contract.subscriptions.retain(|held| held.number != subscription);
-        } else {
-            held.state = SubscriptionState::Cancelled;
-        }
         Ok(())
     }
 

@@ -14,7 +14,7 @@ use crate::account::{
 };
 use crate::cdr::{Cause, CdrKind, CdrSource, Movements, OfferCycle, RatedCdr};
 use crate::command::{Command, Effects, Mutation, Refusal, Write};
-use crate::ids::{AccountId, BucketId, CounterId, OfferName, SubscriberId};
+use crate::ids::{AccountId, BucketId, OfferName, SubscriberId, TariffName};
 use crate::money::Money;
 use crate::offer::{Allowance, OfferVersion};
 use crate::period::Cycle;
@@ -37,8 +37,8 @@ const FIRST_USE_SECONDS: u64 = 600;
 
 /// Something of an account whose time has come.
 enum Due {
-    /// The cycle of the subscription at this place.
-    Cycle(usize),
+    /// The subscription at this place begins, turns over or ends.
+    Subscription(usize),
     /// This bucket.
     Bucket(BucketId),
 }
@@ -62,11 +62,44 @@ pub(super) fn members(subscribers: &Table<Slot<Subscriber>>, account: AccountId)
     u64::try_from(of_account.count()).unwrap_or(u64::MAX)
 }
 
-/// Whether an offer that the account holds has a pool of this counter: each would charge what is used with the other.
-pub(super) fn has_pool(account: &Account, tariffs: &Tariffs, counter: &CounterId) -> bool {
+/// The version of an offer that is asked for; the newest, if none is.
+pub(super) fn named<'t>(
+    tariffs: &'t Tariffs,
+    offer: &OfferName,
+    version: Option<u32>,
+) -> Result<&'t Arc<OfferVersion>, Refusal> {
+    tariffs.offer(offer, version).ok_or(Refusal::Invalid("no such offer, or not in this version"))
+}
+
+/// A subscriber whose tariff is another one, for an offer began that has it.
+pub(super) type Assigned = (SubscriberId, TariffName);
+
+/// Whether the account may hold an offer for a subscriber from `begins` on, beside what else it holds then.
+pub(super) fn may_hold(
+    account: &Account,
+    tariffs: &Tariffs,
+    offer: &OfferVersion,
+    subscriber: SubscriberId,
+    begins: Timestamp,
+) -> Result<(), Refusal> {
     let held = account.contract.iter().flat_map(|contract| &contract.subscriptions);
-    let held = held.filter_map(|held| tariffs.offer(&held.offer, Some(held.version)));
-    held.filter_map(|offer| offer.pool()).any(|pool| pool.counter == *counter)
+    for held in held.filter(|held| held.ends_at > begins) {
+        let version = tariffs.offer(&held.offer, Some(held.version));
+        let lasts = match held.state {
+            SubscriptionState::Active => held.cycle_end > begins || version.is_some_and(|version| version.renews()),
+            SubscriptionState::Awaited => true,
+            SubscriptionState::Unpaid => false,
+        };
+        if offer.tariff().is_some() && lasts && (&held.offer, held.subscriber) == (offer.name(), subscriber) {
+            return Err(Refusal::Invalid("the subscriber holds this offer already"));
+        }
+        // Each would charge what is used with the other.
+        let counter = version.and_then(|version| version.pool()).map(|pool| &pool.counter);
+        if counter.is_some() && counter == offer.pool().map(|pool| &pool.counter) {
+            return Err(Refusal::Invalid("the account holds another offer with a pool of the same counter"));
+        }
+    }
+    Ok(())
 }
 
 impl<'a> Occasion<'a> {
@@ -128,11 +161,12 @@ impl Shard {
         let members = || members(subscribers, id);
         // Buckets that sessions still hold of.
         let mut held: Vec<BucketId> = Vec::new();
+        let mut assigned: Vec<Assigned> = Vec::new();
         for _ in 0..ENDS_AT_ONCE {
             let Some((at, due)) = next_due(account, &held).filter(|(at, _)| *at <= now) else { break };
             let occasion = Occasion { at, ..Occasion::due(now, &members) };
             match due {
-                Due::Cycle(place) => turn_over(account, tariffs, place, &occasion, effects),
+                Due::Subscription(place) => assigned.extend(turn_over(account, tariffs, place, &occasion, effects)),
                 Due::Bucket(id) => {
                     if !end_bucket(account, tariffs, &id, &occasion, effects) {
                         held.push(id);
@@ -144,6 +178,16 @@ impl Shard {
         let next = if held.is_empty() { next } else { next.min(now.plus_seconds(HELD_SECONDS)) };
         effects.writes.push(Write::Account(id));
         self.queue_account_at(id, next);
+        self.assign(assigned, effects);
+    }
+
+    /// Has subscribers charged by the tariffs of what began for them.
+    pub(super) fn assign(&mut self, assigned: impl IntoIterator<Item = Assigned>, effects: &mut Effects<()>) {
+        for (subscriber, tariff) in assigned {
+            let Some(slot) = self.subscribers.get_mut(&subscriber) else { continue };
+            slot.value.tariff = tariff;
+            effects.writes.push(Write::Subscriber(subscriber));
+        }
     }
 
     /// Puts an account's deadline in place of any other; not before `earliest`.
@@ -170,24 +214,52 @@ pub(super) fn has_ends(account: &Account) -> bool {
 /// What of an account ends first, and when; none of the buckets `held`.
 fn next_due(account: &Account, held: &[BucketId]) -> Option<(Timestamp, Due)> {
     let subscriptions = account.contract.iter().flat_map(|contract| contract.subscriptions.iter().enumerate());
-    let cycles = subscriptions
-        .filter(|(_, held)| held.state != SubscriptionState::Unpaid && held.cycle_end != Timestamp::NEVER)
-        .map(|(place, held)| (held.cycle_end, None, place));
+    let subscriptions = subscriptions.filter_map(|(place, held)| Some((held.due()?, None, place)));
     let buckets = account.buckets.iter().filter(|bucket| !held.contains(&bucket.id));
     let buckets = buckets.filter_map(|bucket| Some((bucket.ends_at()?, Some(&bucket.id), 0)));
-    let (at, bucket, place) = cycles.chain(buckets).min_by_key(|(at, ..)| *at)?;
-    Some((at, bucket.map_or(Due::Cycle(place), |id| Due::Bucket(id.clone()))))
+    let (at, bucket, place) = subscriptions.chain(buckets).min_by_key(|(at, ..)| *at)?;
+    Some((at, bucket.map_or(Due::Subscription(place), |id| Due::Bucket(id.clone()))))
 }
 
-/// Buys an offer for a subscriber of the account: fees are taken, allowances opened, or nothing is changed (R21). Returns the
-/// subscription's number.
+/// Buys an offer for a subscriber of the account: fees are taken, allowances opened, or nothing is changed (R21).
 pub(super) fn buy(
     account: &mut Account,
     offer: &Arc<OfferVersion>,
     subscriber: SubscriberId,
     occasion: &Occasion<'_>,
     effects: &mut Effects<()>,
-) -> Result<u32, Refusal> {
+) -> Result<Option<Assigned>, Refusal> {
+    let awaited = awaited(account, offer, subscriber, occasion.at)?;
+    let (begun, assigned) = begin(account, offer, &awaited, occasion, effects)?;
+    hold(account, begun);
+    Ok(assigned)
+}
+
+/// Buys it for later: its fees are taken when it begins.
+pub(super) fn buy_for_later(
+    account: &mut Account,
+    offer: &Arc<OfferVersion>,
+    subscriber: SubscriberId,
+    begins: Timestamp,
+) -> Result<(), Refusal> {
+    let awaited = awaited(account, offer, subscriber, begins)?;
+    hold(account, awaited);
+    Ok(())
+}
+
+fn hold(account: &mut Account, subscription: Subscription) {
+    let contract = account.contract.get_or_insert_default();
+    contract.last_number = contract.last_number.max(subscription.number);
+    contract.subscriptions.push(subscription);
+}
+
+/// A subscription that begins then, with the account's next number.
+fn awaited(
+    account: &Account,
+    offer: &OfferVersion,
+    subscriber: SubscriberId,
+    begins: Timestamp,
+) -> Result<Subscription, Refusal> {
     if offer.currency() != account.currency {
         return Err(Refusal::Invalid("the offer is in another currency than the account"));
     }
@@ -195,35 +267,46 @@ pub(super) fn buy(
     if contract.is_some_and(|contract| contract.subscriptions.len() >= SUBSCRIPTIONS_MAX) {
         return Err(Refusal::Invalid("the account holds 256 offers already; let some of them end"));
     }
-    let number = contract.map_or(0, |contract| contract.last_number).checked_add(1).ok_or(Refusal::OutOfRange)?;
-    let at = occasion.at;
-    let cycle_end = offer.period().map_or(Timestamp::NEVER, |period| period.after(at, 1, offer.zone()));
-    let subscription = Subscription {
-        number,
+    Ok(Subscription {
+        number: contract.map_or(0, |contract| contract.last_number).checked_add(1).ok_or(Refusal::OutOfRange)?,
         offer: offer.name().clone(),
         version: offer.version(),
         subscriber,
         cycle: 0,
-        anchor: (at, 0),
-        cycle_start: at,
-        cycle_end,
-        state: SubscriptionState::Active,
-    };
+        anchor: (begins, 0),
+        cycle_start: begins,
+        cycle_end: begins,
+        state: SubscriptionState::Awaited,
+        ends_at: Timestamp::NEVER,
+    })
+}
+
+/// Begins the first cycle of a subscription: with the fee for setting it up, or nothing is changed.
+fn begin(
+    account: &mut Account,
+    offer: &Arc<OfferVersion>,
+    awaited: &Subscription,
+    occasion: &Occasion<'_>,
+    effects: &mut Effects<()>,
+) -> Result<(Subscription, Option<Assigned>), Refusal> {
+    let at = occasion.at;
+    let cycle_end = offer.period().map_or(Timestamp::NEVER, |period| period.after(at, 1, offer.zone()));
+    let state = SubscriptionState::Active;
+    let begun = Subscription { cycle: 0, anchor: (at, 0), cycle_start: at, cycle_end, state, ..awaited.clone() };
     whole(account, effects, |account, effects| {
-        take_fee(account, CdrKind::OneTime, offer.setup_fee(), offer, &subscription, occasion, effects)?;
-        begin_cycle(account, offer, &subscription, occasion, effects)
+        take_fee(account, CdrKind::OneTime, offer.setup_fee(), offer, &begun, occasion, effects)?;
+        begin_cycle(account, offer, &begun, occasion, effects)
     })?;
     let contract = account.contract.get_or_insert_default();
-    contract.last_number = number;
     if let (Some(period), Some(_), None) = (offer.period(), offer.tariff(), &contract.cycle) {
         contract.cycle = Some(Cycle { anchor: at, period, zone: offer.zone().clone() });
     }
-    contract.subscriptions.push(subscription);
-    Ok(number)
+    let assigned = offer.tariff().map(|tariff| (begun.subscriber, tariff.clone()));
+    Ok((begun, assigned))
 }
 
 /// Does all of something or nothing of it: beside the original, so that a refusal in the middle leaves nothing behind.
-fn whole(
+pub(super) fn whole(
     account: &mut Account,
     effects: &mut Effects<()>,
     act: impl FnOnce(&mut Account, &mut Effects<()>) -> Result<(), Refusal>,
@@ -331,7 +414,10 @@ fn open_allowances(
 }
 
 fn bucket_of(allowance: &Allowance, cost: Money, offer: &OfferVersion, subscription: &Subscription) -> Bucket {
-    let Subscription { number, cycle, cycle_start, cycle_end, .. } = *subscription;
+    let Subscription { number, cycle, cycle_start, cycle_end, ends_at, .. } = *subscription;
+    let valid_to = allowance.validity.map_or(cycle_end, |validity| validity.after(cycle_start, 1, offer.zone()));
+    // What is cancelled with its cycle lets what it opened live as long as it does.
+    let ends_at = if ends_at < cycle_end { ends_at } else { Timestamp::NEVER };
     // Of several cycles' buckets the older has the lower id, and pays first (R17).
     let id = BucketId::new(&format!("{}#{number}.{cycle:04}", allowance.name));
     let terms = Terms {
@@ -349,7 +435,7 @@ fn bucket_of(allowance: &Allowance, cost: Money, offer: &OfferVersion, subscript
         reserved: 0,
         priority: allowance.priority,
         valid_from: cycle_start,
-        valid_to: allowance.validity.map_or(cycle_end, |validity| validity.after(cycle_start, 1, offer.zone())),
+        valid_to: valid_to.min(ends_at),
         scope: allowance.scope.clone(),
         terms: Some(Box::new(terms)),
     }
@@ -365,31 +451,71 @@ fn cycle_of(offer: &Arc<OfferVersion>, subscription: &Subscription) -> OfferCycl
     OfferCycle { offer: offer.clone(), subscription: subscription.number, cycle: subscription.cycle }
 }
 
-/// Ends a cycle: the next one begins, if one follows and can be paid.
+/// Does what is due with a subscription: it ends, or its first cycle or another one begins, if that can be paid.
 fn turn_over(
     account: &mut Account,
     tariffs: &Tariffs,
     place: usize,
     occasion: &Occasion<'_>,
     effects: &mut Effects<()>,
+) -> Option<Assigned> {
+    let held = account.contract.as_ref()?.subscriptions.get(place)?.clone();
+    if held.ends_at <= occasion.at {
+        end(account, tariffs, place, held.ends_at < held.cycle_end, occasion, effects);
+        return None;
+    }
+    let offer = tariffs.offer(&held.offer, Some(held.version));
+    let unpaid = Subscription { state: SubscriptionState::Unpaid, ..held.clone() };
+    let (next, assigned) = match (offer, held.state) {
+        (Some(offer), SubscriptionState::Awaited) => {
+            let begun = if account.state == AccountState::Active {
+                begin(account, offer, &held, occasion, effects).ok()
+            } else {
+                None
+            };
+            begun.unwrap_or((unpaid, None))
+        }
+        (Some(offer), SubscriptionState::Active | SubscriptionState::Unpaid) if offer.renews() => {
+            charge_pool(account, offer, &held, occasion, effects);
+            let next = next_cycle(&held, offer, held.anchor);
+            (if renew(account, offer, &next, occasion, effects) { next } else { unpaid }, None)
+        }
+        (Some(_), SubscriptionState::Active | SubscriptionState::Unpaid) | (None, _) => {
+            end(account, tariffs, place, false, occasion, effects);
+            return None;
+        }
+    };
+    if let Some(known) = subscription_at(&mut account.contract, place) {
+        *known = next;
+    }
+    assigned
+}
+
+/// Ends a subscription; with `all`, what it opened ends with it and lapses like any other bucket.
+pub(super) fn end(
+    account: &mut Account,
+    tariffs: &Tariffs,
+    place: usize,
+    all: bool,
+    occasion: &Occasion<'_>,
+    effects: &mut Effects<()>,
 ) {
     let held = account.contract.as_ref().and_then(|contract| contract.subscriptions.get(place)).cloned();
     let Some(held) = held else { return };
     let offer = tariffs.offer(&held.offer, Some(held.version));
-    if let Some(offer) = offer {
+    if let Some(offer) = offer.filter(|_| held.state == SubscriptionState::Active) {
         charge_pool(account, offer, &held, occasion, effects);
     }
-    let follows = held.state == SubscriptionState::Active;
-    let Some(offer) = offer.filter(|offer| follows && offer.renews()) else {
-        if let Some(contract) = &mut account.contract {
-            contract.subscriptions.remove(place);
+    if let Some(contract) = &mut account.contract {
+        contract.subscriptions.remove(place);
+    }
+    if all {
+        let opened =
+            |bucket: &&mut Bucket| bucket.terms.as_ref().is_some_and(|terms| terms.subscription == held.number);
+        for bucket in account.buckets.iter_mut().filter(opened) {
+            bucket.valid_to = bucket.valid_to.min(occasion.at);
         }
-        return;
-    };
-    let next = next_cycle(&held, offer, held.anchor);
-    let renewed = renew(account, offer, &next, occasion, effects);
-    if let Some(known) = subscription_at(&mut account.contract, place) {
-        *known = if renewed { next } else { Subscription { state: SubscriptionState::Unpaid, ..held } };
+        account.sort_buckets();
     }
 }
 
@@ -423,26 +549,43 @@ fn charge_pool(
         movements,
         offer: Some(cycle_of(offer, held)),
         usage_start: held.cycle_start,
-        usage_end: held.cycle_end,
+        usage_end: held.cycle_end.min(occasion.at),
         reported: Units::of(measure, used),
         ..occasion.cdr(CdrKind::OneTime, account, Some(held.subscriber))
     });
 }
 
 /// Begins the cycles that could not be paid when they were due, counted from now on.
-pub(super) fn resume(account: &mut Account, tariffs: &Tariffs, occasion: &Occasion<'_>, effects: &mut Effects<()>) {
+pub(super) fn resume(
+    account: &mut Account,
+    tariffs: &Tariffs,
+    occasion: &Occasion<'_>,
+    effects: &mut Effects<()>,
+) -> Vec<Assigned> {
+    let mut all = Vec::new();
     let count = account.contract.as_ref().map_or(0, |contract| contract.subscriptions.len());
     for place in 0..count {
         let held = account.contract.as_ref().and_then(|contract| contract.subscriptions.get(place)).cloned();
         let Some(held) = held.filter(|held| held.state == SubscriptionState::Unpaid) else { continue };
         let Some(offer) = tariffs.offer(&held.offer, Some(held.version)) else { continue };
-        let next = next_cycle(&held, offer, (occasion.at, held.cycle.saturating_add(1)));
-        if renew(account, offer, &next, occasion, effects)
-            && let Some(known) = subscription_at(&mut account.contract, place)
-        {
+        if account.state != AccountState::Active {
+            continue;
+        }
+        let next = if held.has_begun() {
+            let next = next_cycle(&held, offer, (occasion.at, held.cycle.saturating_add(1)));
+            renew(account, offer, &next, occasion, effects).then_some(next)
+        } else {
+            let begun = begin(account, offer, &held, occasion, effects).ok();
+            begun.map(|(next, assigned)| {
+                all.extend(assigned);
+                next
+            })
+        };
+        if let (Some(next), Some(known)) = (next, subscription_at(&mut account.contract, place)) {
             *known = next;
         }
     }
+    all
 }
 
 fn subscription_at(contract: &mut Option<Box<Contract>>, place: usize) -> Option<&mut Subscription> {
@@ -504,7 +647,7 @@ fn roll_over(
             let (allowance, _) = offer.allowances().find(|(allowance, _)| *allowance.name == *name)?;
             let rollover = allowance.rollover.filter(|rollover| terms.rolled < rollover.cycles)?;
             terms.rolled += 1;
-            bucket.valid_to = next.cycle_end;
+            bucket.valid_to = next.cycle_end.min(next.ends_at);
             // What sessions hold is theirs, even beyond the cap.
             let kept = rollover.cap.max(bucket.reserved);
             Some((bucket.id.clone(), bucket.balance.saturating_sub(kept)))

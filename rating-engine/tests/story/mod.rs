@@ -32,19 +32,20 @@
 //! cycle A 2027-01-31T00:00:00Z P1M                             the account's billing cycle, in the time zone
 //! member A M                                                   subscriber M of account A
 //! 2027-02-01T00:00:00Z buy A m / buy A m for M / cancel A 1    an instant by the calendar
-//! A counter voice 120s    A holds m 0 active, day 0 cancelled
+//! buy A m from 100s / cancel A 1 now / cancel A 1 at 100s / replace A 1 l [now | at 100s]
+//! A counter voice 120s    A holds m 0 active, day 0 cancelled, l 0 awaited, xl 3 unpaid
 //! ```
 //!
 //! An answer shows `valid`, `switch` and `threshold` only where the story names them. What follows `(` is a remark.
 
 use std::fmt::Write as _;
 
-use rating_engine::account::{Account, AccountState, Bucket, BucketScope, Holding, Origin, Sponsor};
+use rating_engine::account::{Account, AccountState, Bucket, BucketScope, Holding, Origin, Sponsor, SubscriptionState};
 use rating_engine::calendar::{Calendar, Span, Weekday, Window, WindowId, Zone};
 use rating_engine::cdr::{CdrKind, Payer};
 use rating_engine::command::{
-    Action, Change, Denial, Effects, MutationOutcome, Outcome, Profile, Refusal, Request, Requested, ServiceRequest,
-    ServiceResult, TariffPart, Used,
+    Action, Change, Denial, Effects, Ending, MutationOutcome, Outcome, Profile, Refusal, Request, Requested,
+    ServiceRequest, ServiceResult, TariffPart, Used,
 };
 use rating_engine::context::{ImsContext, PacketContext, Plmn, SmsContext};
 use rating_engine::ids::{
@@ -328,9 +329,10 @@ impl Teller {
             ["buy", name, offer, rest @ ..] => {
                 self.topups += 1;
                 let account = AccountId::new(account_number(name));
-                let user = if let ["for", member] = rest { member } else { name };
+                let (user, rest) = if let ["for", member, rest @ ..] = rest { (member, rest) } else { (name, rest) };
                 let subscriber = SubscriberId::new(account_number(user));
-                let buy = Change::Buy { account, subscriber, offer: OfferName::new(offer), version: None };
+                let begins = if let ["from", time] = rest { Some(self.instant(time)) } else { None };
+                let buy = Change::Buy { account, subscriber, offer: OfferName::new(offer), version: None, begins };
                 let mutation = buy.asked(request(&format!("k{}", self.topups), 0));
                 mutated(&self.world().mutate(mutation, at(seconds)))
             }
@@ -367,10 +369,21 @@ impl Teller {
                 self.world().tariffs.withdraw(&TariffName::new(crate::world::TARIFF), version, at(seconds));
                 "done".to_owned()
             }
-            ["cancel", name, subscription] => {
+            ["cancel", name, subscription, rest @ ..] => {
+                self.topups += 1;
                 let account = AccountId::new(account_number(name));
                 let subscription = subscription.parse().expect("a number");
-                mutated(&self.world().mutate(Change::Cancel { account, subscription }, at(seconds)))
+                let cancel = Change::Cancel { account, subscription, ending: self.ending(rest) };
+                let mutation = cancel.asked(request(&format!("k{}", self.topups), 0));
+                mutated(&self.world().mutate(mutation, at(seconds)))
+            }
+            ["replace", name, subscription, offer, rest @ ..] => {
+                self.topups += 1;
+                let (account, offer) = (AccountId::new(account_number(name)), OfferName::new(offer));
+                let (subscription, ending) = (subscription.parse().expect("a number"), self.ending(rest));
+                let replace = Change::Replace { account, subscription, ending, offer, version: None };
+                let mutation = replace.asked(request(&format!("k{}", self.topups), 0));
+                mutated(&self.world().mutate(mutation, at(seconds)))
             }
             ["adjust", name, id, amount, rest @ ..] => {
                 let bucket = parse_bucket(self.origin, id, amount.trim_start_matches('-'), rest);
@@ -467,6 +480,15 @@ impl Teller {
         }
     }
 
+    fn ending(&self, words: &[&str]) -> Ending {
+        match words {
+            [] => Ending::WithCycle,
+            ["now"] => Ending::AtOnce,
+            ["at", time] => Ending::At(self.instant(time)),
+            _ => panic!("when does it end: {words:?}?"),
+        }
+    }
+
     fn look(&mut self, words: &[&str]) -> Told {
         let world = self.world();
         match words {
@@ -549,7 +571,13 @@ impl Teller {
                 let held = contract
                     .subscriptions
                     .iter()
-                    .map(|held| format!("{} {} {:?}", held.offer, held.cycle, held.state).to_lowercase());
+                    .map(|held| match held.state {
+                        SubscriptionState::Active if held.ends_at != Timestamp::NEVER => (held, "cancelled"),
+                        SubscriptionState::Active => (held, "active"),
+                        SubscriptionState::Unpaid => (held, "unpaid"),
+                        SubscriptionState::Awaited => (held, "awaited"),
+                    })
+                    .map(|(held, state)| format!("{} {} {state}", held.offer, held.cycle));
                 same(&rest.join(" "), &held.collect::<Vec<_>>().join(", "))
             }
             [name, "without", id] => match world.account(account_number(name)).bucket(&BucketId::new(id)) {
