@@ -122,6 +122,8 @@ pub struct Noting<'a> {
     pub differences: Vec<Difference>,
     /// Whether what it is based on is still so; else it is refused, unless it is a repeat.
     pub still: Option<&'a (dyn Fn(&Shard) -> bool + Sync)>,
+    /// Looks at what there is afterwards, of a repeat too, before anybody else changes it.
+    pub after: Option<&'a mut (dyn FnMut(&Shard) + Send + Sync)>,
 }
 
 impl std::fmt::Debug for Noting<'_> {
@@ -321,6 +323,9 @@ impl Charging {
             let subject = Subject::of(&mutation.change);
             let before = noting.by.map(|_| subject.seen(shard));
             let effects = shard.mutate(&tariffs, mutation, now);
+            if let Some(look) = noting.after {
+                look(shard);
+            }
             let repeated = effects.repeated;
             let mut beside = Beside { identifiers: noting.identifiers, desk: noting.desk, ..Beside::default() };
             if let (Some(by), Some(before)) = (noting.by, before) {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use ocs::catalogue::{self, Document};
 use ocs::demo;
 use rating_engine::account::{
-    Account, AccountState, Bucket, CdrTrail, Counters, Credit, Holding, Origin, Sponsor, Subscriber,
+    Account, AccountState, Bucket, CdrTrail, Counters, Credit, Holding, Origin, Sponsor, Subscriber, SubscriptionState,
 };
 use rating_engine::cdr::{CdrKind, RatedCdr};
 use rating_engine::command::{
@@ -334,7 +334,11 @@ fn all_in_20_pays_everything_for_four_weeks() {
         ("0.0195".to_owned(), "0.0915".to_owned(), "0.09".to_owned())
     });
     shop.at("2027-02-10T12:00:00Z");
-    assert_eq!(shop.account().contract.as_ref().unwrap().subscriptions[0].state as u8, 2, "9.799 cannot pay the next");
+    assert_eq!(
+        shop.account().contract.as_ref().unwrap().subscriptions[0].state,
+        SubscriptionState::Unpaid,
+        "9.799 cannot pay the next"
+    );
 }
 
 fn same(text: &str) -> (String, String, String) {

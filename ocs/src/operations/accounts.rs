@@ -10,7 +10,7 @@ use ocs_api::{
 use ocs_proto::cdr::v1::RatedCdr;
 use rating_engine::account::{Account, AccountState};
 use rating_engine::command::{Change, MutationOutcome};
-use rating_engine::ids::{AccountId, CdrPosition, GroupId, SubscriberId};
+use rating_engine::ids::{AccountId, CdrPosition, SubscriberId};
 use rating_engine::money::Money;
 use rating_engine::shard::{Shard, Transfer};
 
@@ -86,13 +86,17 @@ impl Desk {
         let target = name::account(tenant, id);
         let request = change.asked.request(&target);
         // A key that is known is answered as it was, or refused, whatever is there by now.
-        let known = self.charging.shards.with(group, |shard| (shard.known(group, &request), shard.last_lsn()));
+        let mut etag = String::new();
+        let known = self.charging.shards.with(group, |shard| {
+            etag = etag_of(shard, id);
+            (shard.known(group, &request), shard.last_lsn())
+        });
         match known {
             (Ok(None), _) => {}
             (Ok(Some(outcome)), lsn) => {
                 let Mutated { balance, cdr_number, .. } =
                     self.settled(Charged { outcome, lsn, repeated: true }).await?;
-                return Ok(Changed { balance, currency, cdr_number, etag: self.etag_of(group, id), repeated: true });
+                return Ok(Changed { balance, currency, cdr_number, etag, repeated: true });
             }
             (Err(refusal), _) => return Err(OperationError::Refused(refusal)),
         }
@@ -116,18 +120,14 @@ impl Desk {
             now.as_deref() == change.etag.as_deref()
         };
         let still: Option<&(dyn Fn(&Shard) -> bool + Sync)> = if change.etag.is_some() { Some(&is_same) } else { None };
-        let noting = Noting { by: Some(&by), still, ..Noting::default() };
+        let mut after = |shard: &Shard| etag = etag_of(shard, id);
+        let noting = Noting { by: Some(&by), still, after: Some(&mut after), ..Noting::default() };
         self.held_back((group, tenant, currency), &mutation, &noting).await?;
         let done = self.mutated(group, mutation, noting).await?;
         if brings_money && !done.repeated {
             self.money_arrived(group, id);
         }
-        let etag = self.etag_of(group, id);
         Ok(Changed { balance: done.balance, currency, cdr_number: done.cdr_number, etag, repeated: done.repeated })
-    }
-
-    fn etag_of(&self, group: GroupId, id: AccountId) -> String {
-        self.charging.shards.with(group, |shard| shard.account(id).map(etag::account)).unwrap_or_default()
     }
 
     /// The subscriber by whom an account was named, or its only one.
@@ -165,7 +165,8 @@ impl Desk {
         if !done.repeated {
             self.money_arrived(taker_group, taker);
         }
-        let etag = self.etag_of(giver_group, giver);
+        // Giving is not what an etag stands for.
+        let etag = self.charging.shards.with(giver_group, |shard| etag_of(shard, giver));
         Ok(Changed { balance: done.balance, currency, cdr_number: done.cdr_number, etag, repeated: done.repeated })
     }
 
@@ -192,6 +193,10 @@ impl Desk {
         let read = tokio::task::spawn_blocking(move || walk(&files, account, from, max)).await;
         read.map_err(|_| OperationError::Stopping)?
     }
+}
+
+fn etag_of(shard: &Shard, id: AccountId) -> String {
+    shard.account(id).map(etag::account).unwrap_or_default()
 }
 
 /// An account's CDRs from `from` backwards, as far as they are kept.

@@ -83,13 +83,16 @@ impl Desk {
         let (tenant, group) = (standing.tenant, standing.group);
         // A key that is known is answered as it was, or refused, whatever is there by now.
         let request = put.asked.request(&name::subscriber(tenant, put.id));
-        let known = charging.shards.with(group, |shard| (shard.known(group, &request), shard.last_lsn()));
+        let known = charging
+            .shards
+            .with(group, |shard| (shard.known(group, &request), shard.last_lsn(), shard.subscriber(put.id).cloned()));
         match known {
-            (Ok(None), _) => {}
-            (Ok(Some(outcome)), lsn) => {
-                return Ok((Charged { outcome, lsn, repeated: true }, self.subscriber_etag(put.id, group)));
+            (Ok(None), ..) => {}
+            (Ok(Some(outcome)), lsn, there) => {
+                let etag = there.map(|there| etag::subscriber(&there, &self.identifiers(put.id)));
+                return Ok((Charged { outcome, lsn, repeated: true }, etag.unwrap_or_default()));
             }
-            (Err(refusal), _) => return Err(OperationError::Refused(refusal)),
+            (Err(refusal), ..) => return Err(OperationError::Refused(refusal)),
         }
         let there = self.there().subscriber(put.id, group);
         if let Some(there) = there.as_ref().filter(|there| (there.group, there.tenant) != (group, tenant)) {
@@ -155,11 +158,6 @@ impl Desk {
             }
         }
         Ok((done, etag))
-    }
-
-    fn subscriber_etag(&self, id: SubscriberId, group: GroupId) -> String {
-        let there = self.charging.shards.with(group, |shard| shard.subscriber(id).cloned());
-        there.map(|there| etag::subscriber(&there, &self.identifiers(id))).unwrap_or_default()
     }
 
     /// Loads one row.
