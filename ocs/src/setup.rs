@@ -157,9 +157,9 @@ impl<'a> There<'a> {
         self.catalogue.windows(name)
     }
 
-    /// The subscriber that an identifier of tenant 0 names.
-    pub fn identified(&self, identifier: &Identifier) -> Option<Subscriber> {
-        let (id, group) = self.directory.find(TenantId::default(), identifier)?;
+    /// The subscriber of a tenant that an identifier names.
+    pub fn identified(&self, tenant: TenantId, identifier: &Identifier) -> Option<Subscriber> {
+        let (id, group) = self.directory.find(tenant, identifier)?;
         self.subscriber(id, group)
     }
 

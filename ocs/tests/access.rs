@@ -621,6 +621,15 @@ fn nobody_approves_a_tariff_of_their_own() {
         let (was, said) = does(who, &[what, &name(number)]);
         assert!(was == Some(code) && said.contains(says), "{who} {what} {number}: {was:?} {said}");
     }
+    // Who writes tariffs tries them out on made-up people; what somebody has is for those who may see accounts.
+    let usage = ["--service", "voice", "--to", "+4930123456", "--used", "5 min"];
+    let tried = |who: &str, whose: &[&str]| does(who, &[&["simulate"], whose, &usage].concat());
+    let (was, said) = tried("ann", &["--who", "msisdn-491701234567"]);
+    assert!(was == Some(2) && said.contains("ann may not see accounts"), "{was:?} {said}");
+    for (who, whose) in [("ann", ["--tariff", "example-payg"]), ("ops", ["--who", "msisdn-491701234567"])] {
+        let (was, said) = tried(who, &whose);
+        assert!(was == Some(0) && said.contains("0.75"), "0.05, 3 minutes at 0.20 and 2 at 0.05: {was:?} {said}");
+    }
     let (_, listed) = does("bob", &["list", "-o", "json"]);
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
     let one = listed.as_array().unwrap().iter().find(|it| it["name"] == name(2)).unwrap();

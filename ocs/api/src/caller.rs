@@ -1,7 +1,7 @@
 //! Who calls, as the services see it: for the audit log, and for what only some may do.
 //!
 //! Whoever serves puts a [`Caller`] into each request before a service sees it, and turns away who is not known or may not
-//! call the method. Absent on purpose: rights. A request that is here may be here.
+//! call the method. Absent on purpose: rights. A request that is here may be here; the caller says what of it depends on more.
 
 use std::sync::Arc;
 
@@ -15,6 +15,8 @@ pub struct Caller {
     pub name: Arc<str>,
     /// The most that one of its top-ups may pay in; none: as much as it likes.
     pub top_up_max: Option<Ceiling>,
+    /// Whether it may see what subscribers and accounts have.
+    pub sees_accounts: bool,
 }
 
 /// The most that somebody may move at once, in one currency; in another currency, nothing.
@@ -32,7 +34,7 @@ impl Caller {
 
     /// A caller without a ceiling.
     pub fn named(name: &str) -> Self {
-        Self { name: name.into(), top_up_max: None }
+        Self { name: name.into(), top_up_max: None, sees_accounts: true }
     }
 
     /// Who sent a request; [`Caller::LOCAL`] when nobody who serves has said so.

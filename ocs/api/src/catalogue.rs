@@ -489,7 +489,18 @@ impl<O: CatalogueOperations> Catalogue for CatalogueService<O> {
         &self,
         request: Request<wire::SimulateEventRequest>,
     ) -> Result<Response<wire::SimulateEventResponse>, Status> {
+        let caller = Caller::of(&request);
         let request = request.into_inner();
+        if !request.subscriber.is_empty() && !caller.sees_accounts {
+            return Err(status(
+                Code::PermissionDenied,
+                "MISSING_RIGHT",
+                format!(
+                    "subscriber: {} may not see accounts; describe one by balance, offers and tariff instead",
+                    caller.name
+                ),
+            ));
+        }
         for (field, given) in [
             ("subscriber", &request.subscriber),
             ("tariff", &request.tariff),

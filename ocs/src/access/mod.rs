@@ -308,7 +308,8 @@ fn read(given: &crate::config::Caller) -> Result<Listed, Vec<(&'static str, Stri
     };
     match proof {
         Some(proof) if problems.is_empty() => {
-            let caller = Caller { name: name.as_str().into(), top_up_max };
+            let sees_accounts = given.roles.iter().any(|role| role.may(Right::ReadAccounts));
+            let caller = Caller { name: name.as_str().into(), top_up_max, sees_accounts };
             Ok(Listed { caller, roles: given.roles.clone(), proof, rate })
         }
         Some(_) | None => Err(problems),

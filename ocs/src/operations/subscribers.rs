@@ -41,10 +41,7 @@ impl Desk {
     ) -> Result<(SubscriberSnapshot, Lsn), OperationError> {
         let found = match selector {
             SubscriberSelector::Id(id) => self.there().subscriber(*id, GroupId::new(id.get())),
-            SubscriberSelector::Identifier(identifier) => {
-                let at = self.charging.directory.find(tenant, identifier);
-                at.and_then(|(id, group)| self.there().subscriber(id, group))
-            }
+            SubscriberSelector::Identifier(identifier) => self.there().identified(tenant, identifier),
         };
         let found = found.filter(|found| found.tenant == tenant).ok_or(OperationError::UnknownSubscriber)?;
         let (id, group) = (found.id, found.group);

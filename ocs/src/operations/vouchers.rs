@@ -701,7 +701,8 @@ impl VoucherOperations for Desk {
     }
 
     async fn voucher(&self, caller: Caller, code: Box<str>) -> Result<VoucherSnapshot, OperationError> {
-        let found = parsed(&code).and_then(|code| {
+        self.apart(move |desk| {
+            let code = parsed(&code)?;
             let by = By {
                 caller: (*caller.name).into(),
                 method: "Vouchers/GetVoucher",
@@ -709,11 +710,11 @@ impl VoucherOperations for Desk {
                 key: Box::default(),
                 reason: Box::default(),
             };
-            let (mut opened, secret) = self.open_vault()?;
-            let found = self.look_up(&mut opened, &secret, &by, Trier::Caller(&caller), &code)?;
-            Ok(found.shown(self.charging.clock.now()))
-        });
-        self.certain(found).await
+            let (mut opened, secret) = desk.open_vault()?;
+            let found = desk.look_up(&mut opened, &secret, &by, Trier::Caller(&caller), &code)?;
+            Ok(found.shown(desk.charging.clock.now()))
+        })
+        .await
     }
 
     async fn block_batch(&self, caller: Caller, batch: Box<str>, reason: Box<str>) -> Result<bool, OperationError> {
@@ -736,11 +737,7 @@ impl VoucherOperations for Desk {
         if self.charging.journal.is_saturated() {
             return Err(OperationError::Refused(Refusal::TooBusy));
         }
-        let paid = self.pay_voucher(&caller, taker, &redemption);
-        let (done, found) = match paid {
-            Ok(paid) => paid,
-            Err(refusal) => return self.certain(Err(refusal)).await,
-        };
+        let (done, found) = self.apart(move |desk| desk.pay_voucher(&caller, taker, &redemption)).await?;
         let done = self.settled(done).await?;
         if !done.repeated {
             self.charging.telemetry.topup();
