@@ -606,6 +606,7 @@ impl Dice {
                 beyond_grant: d.u64(),
             }),
             booked: self.option(|d| Booked { period: d.time(), usage_period: d.time() }),
+            bill_cycle: self.option(Self::time),
             offer: self.option(|d| OfferCycle { offer: offer(), subscription: d.u32(), cycle: d.u32() }),
             amount: self.money(),
             currency: self.currency(),
@@ -1549,6 +1550,7 @@ fn frozen_cdr() -> RatedCdr {
             beyond_grant: 0,
         }),
         booked: None,
+        bill_cycle: Some(Timestamp::from_seconds(1_793_000_000)),
         offer: None,
         amount: Money::from_micros(85_831),
         currency: Currency::EUR,
@@ -1602,6 +1604,11 @@ fn the_format_is_frozen() {
     }
     assert_eq!(records::decode_cdr(&unhex(CDR)), Ok(StoredCdr::of(&cdr)));
     assert_eq!(records::decode_cdr(&unhex(FEE_CDR)), Ok(StoredCdr::of(&bought)));
+    // What an earlier release wrote says neither cycle nor time zone.
+    for (octets, cdr) in [(EARLIER_CDR, cdr), (EARLIER_FEE_CDR, bought)] {
+        let earlier = StoredCdr { bill_cycle: None, zone: Box::default(), ..StoredCdr::of(&cdr) };
+        assert_eq!(records::decode_cdr(&unhex(octets)), Ok(earlier));
+    }
 }
 
 fn account_id() -> AccountId {
@@ -1708,6 +1715,20 @@ const HOLDING_ACCOUNT: &[&str] = &[
     "0182a886f2ae680100000d4575726f70652f4265726c696e01010106646174612d6d02aa897a0482a886f2ae680482a886f2",
     "ae688290cda1c26800",
 ];
+const CDR: &[&str] = &[
+    "010000010a0101019630ea843dad06fbd8f1160082b6c5e6bd68ff9e490002c0a8a5048ebd0a4555520100046d61696ea0e6",
+    "f7088dbd0aaa897a04676f6c6403a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a504646174",
+    "61000002c0a8a504c0a8a504c0a8a504c0a8a5048ebd0a000101c0a8a50482ebe85380080e3b313739353030303030303b34",
+    "3202010a00020e333232353140336770702e6f726727736d6630312e6570632e6d6e633030312e6d63633236322e33677070",
+    "6e6574776f726b2e6f7267dbab0408696e7465726e6574f8acd1910126201f26201f060d8262f210000162f2100000010140",
+    "00040a000001040a00000209ff8dbff40e035554430000002a01070202d28ddb9aaef99e020187f7c982b52b103335363933",
+    "3830333536343338303931010464400307",
+];
+const FEE_CDR: &[&str] = &[
+    "0100000075010609e221ea843dae06fcd8f1160082a886f2ae68000000e0abcf074555520100046d61696e92a9ed08dfabcf",
+    "07aa897a06646174612d6d025a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a010401087374",
+    "616e64617264024445043430303003666565035554430000000101",
+];
 const ENDING_ACCOUNT: &[&str] = &[
     "01ea843d0045555210000206766f6c756d651e80c0d1e1236482a886f2ae688290cda1c2680100000001018080808028e0ab",
     "cf07008080808004046d61696e00a0e6f70864020004048087a70e10e0a0af050280808080281280c0ae9e04ac06fbd8f116",
@@ -1729,7 +1750,7 @@ const COUNTING_SUBSCRIBER: &[&str] = &[
     "01ea843d00ea843d04676f6c64040206766f6c756d650280a0978f0280a0978f0282a886f2ae688290cda1c26805766f6963",
     "6501d813d81382a886f2ae688290cda1c268",
 ];
-const FEE_CDR: &[&str] = &[
+const EARLIER_FEE_CDR: &[&str] = &[
     "0100000071010609e201ea843dae06fcd8f1160082a886f2ae68000000e0abcf074555520100046d61696e92a9ed08dfabcf",
     "07aa897a06646174612d6d025a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a010401087374",
     "616e646172640244450434303030036665650000000101",
@@ -1742,7 +1763,7 @@ const SESSION: &[&str] = &[
     "10000001014000040a000001040a00000209070202d28ddb9aaef99e020187f7c982b52b1033353639333830333536343338",
     "30393101046440030701010202fedcba98765432100001010a010280808005880e80808001019cfa14455552",
 ];
-const CDR: &[&str] = &[
+const EARLIER_CDR: &[&str] = &[
     "010000010001010116ea843dad06fbd8f1160082b6c5e6bd68ff9e490002c0a8a5048ebd0a4555520100046d61696ea0e6f7",
     "088dbd0aaa897a04676f6c6403a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a50464617461",
     "000002c0a8a504c0a8a504c0a8a504c0a8a5048ebd0a000101c0a8a50482ebe85380080e3b313739353030303030303b3432",

@@ -7,6 +7,7 @@ use ocs_proto::cdr::convert::{cause, kind, measure};
 use ocs_proto::cdr::v1 as wire;
 use ocs_proto::charging::convert::{MONEY_SCALE, holding, origin, service, time};
 use ocs_proto::fields::Fields;
+use rating_engine::calendar::Zone;
 use rating_engine::cdr::{
     Cause, CdrKind, CdrSource, Component, Movement, Payer, PriceLine, RATING_SEMANTICS, RatedCdr, Rating,
 };
@@ -57,6 +58,10 @@ pub struct CdrView<'a, L> {
     pub rating: Option<RatingView<'a, L>>,
     /// Where it is booked.
     pub booked: Option<Booked>,
+    /// First instant of the account's billing cycle.
+    pub bill_cycle: Option<Timestamp>,
+    /// By whose wall clock its times are local; empty where nothing is said.
+    pub zone: &'a str,
     /// The offer that it is of.
     pub offer: Option<OfferView<'a>>,
     /// What finance is told of it.
@@ -182,6 +187,8 @@ impl<'a> CdrView<'a, ()> {
             reported: &cdr.reported,
             rating: cdr.rating.as_ref().map(rating_view),
             booked: cdr.booked,
+            bill_cycle: cdr.bill_cycle,
+            zone: cdr.zone().map(Zone::name).unwrap_or_default(),
             offer: cdr.offer.as_ref().map(|of| OfferView {
                 name: of.offer.name().as_str(),
                 version: of.offer.version(),
@@ -286,6 +293,7 @@ pub fn put_rated_cdr(w: &mut Fields<'_>, cdr: CdrView<'_, impl Iterator<Item = L
             w.uint(5, offer.cycle);
         });
     }
+    w.text(25, cdr.zone);
     if let Some(codes) = cdr.finance {
         w.text(30, &codes.tax_category);
         w.uint(31, codes.tax_included);
@@ -297,6 +305,9 @@ pub fn put_rated_cdr(w: &mut Fields<'_>, cdr: CdrView<'_, impl Iterator<Item = L
         w.message(42, |w| put_time(w, booked.period));
         w.message(43, |w| put_time(w, booked.usage_period));
         w.uint(44, booked.is_late());
+    }
+    if let Some(begin) = cdr.bill_cycle {
+        w.message(45, |w| put_time(w, begin));
     }
 }
 

@@ -161,6 +161,8 @@ fn a_usage_cdr_field_by_field() {
         place_of_supply: "DE".into(),
         ledger_code: "4000".into(),
         revenue_rule: "usage".into(),
+        bill_cycle: Some(prost_types::Timestamp { seconds: 1_700_000_500, nanos: 0 }),
+        time_zone: "UTC".into(),
         accounting_period: Some(prost_types::Timestamp { seconds: 1_700_000_000, nanos: 0 }),
         usage_period: Some(prost_types::Timestamp { seconds: 1_690_000_000, nanos: 0 }),
         late: true,

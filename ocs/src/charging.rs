@@ -386,8 +386,8 @@ impl Charging {
                 differences.note(format!("accounts/{taker_id}/{}", other.what), other.before, other.after);
             }
             let beside = Beside { audit: Some(by.record(now, differences.into_vec())), ..Beside::default() };
-            self.tariffs.load().book(&mut given.cdrs);
-            self.tariffs.load().book(&mut taken.cdrs);
+            pair.giver().book(&tariffs, &mut given.cdrs);
+            pair.taker().book(&tariffs, &mut taken.cdrs);
             let lsn = self.edge.append(&self.journal, &beside, |entry, ready| {
                 let first = entry.next_cdr();
                 pair.giver().place_cdrs(&mut given.cdrs, first);
@@ -425,7 +425,7 @@ impl Charging {
         if writes.is_empty() {
             return (outcome, shard.last_lsn());
         }
-        self.tariffs.load().book(&mut cdrs);
+        shard.book(&self.tariffs.load(), &mut cdrs);
         let mut fill = |entry: &mut EntryWriter<'_>, ready: Option<&Ready<'_>>| {
             shard.place_cdrs(&mut cdrs, entry.next_cdr());
             let encoder = EntryEncoder::begin(entry.buffer(), now, group).writes(shard, &writes);

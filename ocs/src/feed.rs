@@ -144,6 +144,8 @@ fn view(partition: PartitionId, position: CdrPosition, cdr: &StoredCdr) -> CdrVi
         reported: &cdr.reported,
         rating,
         booked: cdr.booked,
+        bill_cycle: cdr.bill_cycle,
+        zone: &cdr.zone,
         offer: cdr.offer.as_ref().map(|offer| OfferView {
             name: offer.name.as_str(),
             version: offer.version,

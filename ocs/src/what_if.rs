@@ -139,7 +139,7 @@ impl Trial {
     }
 
     fn keep<T>(&mut self, mut effects: Effects<T>) -> T {
-        self.tariffs.book(&mut effects.cdrs);
+        self.shard.book(&self.tariffs, &mut effects.cdrs);
         self.shard.place_cdrs(&mut effects.cdrs, CdrPosition::new(1));
         self.cdrs.append(&mut effects.cdrs);
         effects.outcome

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use smallvec::SmallVec;
 
 use crate::account::{Account, Bucket, Credit, Flow, Holding, Origin};
-use crate::calendar::WindowId;
+use crate::calendar::{WindowId, Zone};
 use crate::context::Context;
 use crate::ids::{AccountId, BucketId, CdrPosition, IdempotencyKey, PriceId, SessionId, SubscriberId, TenantId};
 use crate::money::{Currency, Exact, Money, Ratio};
@@ -319,6 +319,8 @@ pub struct RatedCdr {
     pub rating: Option<Rating>,
     /// Where it is booked, where accounting periods are kept (R31).
     pub booked: Option<Booked>,
+    /// First instant of the account's billing cycle that the usage began in; `None` where the account has none.
+    pub bill_cycle: Option<Timestamp>,
     /// The offer that it is of: of fees, of what was opened and what of that lapsed.
     pub offer: Option<OfferCycle>,
     /// The amount charged (positive) or given back (negative) or paid in (negative, less what lapsed of the same bucket),
@@ -344,6 +346,15 @@ impl RatedCdr {
         .filter(|codes| **codes != FinanceCodes::default())
     }
 
+    /// By whose wall clock its times are local: that of the tariff that charged it, or of the offer.
+    pub fn zone(&self) -> Option<&Zone> {
+        match (&self.rating, &self.offer) {
+            (Some(rating), _) => Some(rating.tariff.zone()),
+            (None, Some(of)) => Some(of.offer.zone()),
+            (None, None) => None,
+        }
+    }
+
     /// A CDR of `account` made at `now` that says nothing yet about usage or money. Its number and predecessor are
     /// given when it is appended.
     pub fn draft(kind: CdrKind, account: &Account, source: CdrSource, cause: Cause, now: Timestamp) -> Self {
@@ -363,6 +374,7 @@ impl RatedCdr {
             reported: Units::default(),
             rating: None,
             booked: None,
+            bill_cycle: None,
             offer: None,
             amount: Money::ZERO,
             currency: account.currency,

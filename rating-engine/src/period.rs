@@ -11,6 +11,8 @@ use crate::time::{DAY_MILLIS, Timestamp, civil, days_from_civil};
 
 /// The longest period: 100 years.
 const YEARS_MAX: u32 = 100;
+/// How far beside the cycle that the mean length says the right one is at most.
+const NEIGHBOURS_MAX: usize = 8;
 /// Milliseconds of an hour.
 const HOUR_MILLIS: i64 = 3_600_000;
 
@@ -23,6 +25,15 @@ pub struct Period {
 }
 
 impl Period {
+    /// How long it is in the mean of 400 years, milliseconds.
+    fn mean_millis(self) -> i64 {
+        // 146,097 days are 4,800 months.
+        let of_months = i64::from(self.months).saturating_mul(146_097 * DAY_MILLIS / 4800);
+        let of_days = i64::from(self.days).saturating_mul(DAY_MILLIS);
+        let of_hours = i64::from(self.hours).saturating_mul(HOUR_MILLIS);
+        of_months.saturating_add(of_days).saturating_add(of_hours)
+    }
+
     /// So many months.
     pub const fn months(months: u32) -> Option<Self> {
         Self::new(months, 0, 0)
@@ -147,23 +158,22 @@ impl Cycle {
     /// The one that `at` is in: its first instant, and the first of the next.
     pub fn at(&self, at: Timestamp) -> (Timestamp, Timestamp) {
         let begin = |number| self.period.after(self.anchor, number, &self.zone);
-        // Looked for by halving: beginnings ascend with their numbers.
-        let (mut low, mut high) = (-1i64, 1i64);
-        while begin(low) > at && low > -(1 << 40) {
-            low = low.saturating_mul(2);
-        }
-        while begin(high) <= at && high < 1 << 40 {
-            high = high.saturating_mul(2);
-        }
-        while high - low > 1 {
-            let middle = low + (high - low) / 2;
-            if begin(middle) <= at {
-                low = middle;
+        // By their mean length it is this one or one beside it, beginnings clipped to the ends of months and all.
+        let passed = at.millis().saturating_sub(self.anchor.millis());
+        let mut number = passed.div_euclid(self.period.mean_millis());
+        let (mut first, mut next) = (begin(number), begin(number.saturating_add(1)));
+        for _ in 0..NEIGHBOURS_MAX {
+            if first > at {
+                number = number.saturating_sub(1);
+                (first, next) = (begin(number), first);
+            } else if next <= at {
+                number = number.saturating_add(1);
+                (first, next) = (next, begin(number.saturating_add(1)));
             } else {
-                high = middle;
+                break;
             }
         }
-        (begin(low), begin(high))
+        (first, next)
     }
 }
 

@@ -100,7 +100,7 @@ impl Tariffs {
     }
 
     /// Books CDRs in their accounting periods: of when they were used, or happened (R31).
-    pub fn book(&self, cdrs: &mut [RatedCdr]) {
+    pub(crate) fn book(&self, cdrs: &mut [RatedCdr]) {
         if let Some(periods) = &self.periods {
             cdrs.iter_mut().for_each(|cdr| cdr.booked = Some(periods.book(cdr.usage_start)));
         }

@@ -737,3 +737,24 @@ fn money_with_an_end_lapses() {
     ",
     );
 }
+
+/// A CDR says in which billing cycle of its account the usage began, by the wall clock: 15 January 00:00 in Berlin, then 15
+/// February; a late report of yesterday is of yesterday's. An account without a cycle has none.
+#[test]
+fn a_cdr_names_the_billing_cycle() {
+    check(
+        "
+        timezone Europe/Berlin
+        price any  0.10/ev
+        account A  balance 5.00
+        account B  balance 5.00
+        cycle A 2027-01-14T23:00:00Z P1M
+        2027-02-14T22:59:59Z A/1 debit #0  1 want 1ev -> granted 1ev cost 0.10
+        2027-02-14T23:00:00Z A/2 debit #0  1 want 2ev -> granted 2ev cost 0.20
+        2027-02-15T10:00:00Z A/3 record #0 at=2027-02-14T10:00:00Z  1 used 3ev -> settled cost 0.30
+        2027-02-15T10:00:00Z B/1 debit #0  1 want 1ev -> granted 1ev cost 0.10
+        billed A 0.10 2027-01-14T23:00, 0.20 2027-02-14T23:00, 0.30 2027-01-14T23:00
+        billed B 0.10 never
+    ",
+    );
+}

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use rating_engine::account::{Holding, Origin};
+use rating_engine::calendar::Zone;
 use rating_engine::cdr::{
     Cause, CdrKind, CdrSource, Component, Movement, OfferCycle, PriceLine, RATING_SEMANTICS, RatedCdr, Rating,
 };
@@ -69,6 +70,10 @@ pub struct StoredCdr {
     pub rating: Option<StoredRating>,
     /// Where it is booked, where accounting periods are kept.
     pub booked: Option<Booked>,
+    /// First instant of the account's billing cycle that the usage began in.
+    pub bill_cycle: Option<Timestamp>,
+    /// By whose wall clock its times are local, a name of the IANA database; empty where nothing is said.
+    pub zone: Box<str>,
     /// The offer that it is of.
     pub offer: Option<StoredOffer>,
     /// What finance is told of it; `None` where nothing is said.
@@ -211,6 +216,8 @@ impl StoredCdr {
                 beyond_grant: rating.beyond_grant,
             }),
             booked: cdr.booked,
+            bill_cycle: cdr.bill_cycle,
+            zone: cdr.zone().map(Zone::name).unwrap_or_default().into(),
             offer: cdr.offer.as_ref().map(StoredOffer::of),
             finance: cdr.finance().cloned(),
             amount: cdr.amount,
@@ -253,6 +260,7 @@ impl StoredCdr {
             reported: self.reported,
             rating,
             booked: self.booked,
+            bill_cycle: self.bill_cycle,
             offer: offer.transpose()?,
             amount: self.amount,
             currency: self.currency,
@@ -393,12 +401,13 @@ fn put_charge(w: &mut Writer<'_>, cdr: &RatedCdr) {
         reported,
         rating,
         booked,
+        bill_cycle,
         offer,
         amount,
         currency,
         movements,
     } = cdr;
-    let finance = cdr.finance();
+    let (finance, zone) = (cdr.finance(), cdr.zone());
     w.u64(RATING_SEMANTICS.into());
     w.coded(*kind);
     w.coded(*cause);
@@ -421,6 +430,8 @@ fn put_charge(w: &mut Writer<'_>, cdr: &RatedCdr) {
         tier_from != 0,
         exchange.is_some(),
         booked.is_some(),
+        bill_cycle.is_some(),
+        zone.is_some(),
     ]);
     w.u64(account.get());
     w.u64(*number);
@@ -480,6 +491,12 @@ fn put_charge(w: &mut Writer<'_>, cdr: &RatedCdr) {
         w.time(*period);
         w.time_since(*period, *usage_period);
     }
+    if let Some(begin) = bill_cycle {
+        w.time_since(*accepted, *begin);
+    }
+    if let Some(zone) = zone {
+        w.str(zone.name());
+    }
 }
 
 /// The rest of a session's id that begins with the client's host, as most do (RFC 6733 8.8): the host stands in the CDR already.
@@ -492,7 +509,7 @@ fn read_charge(r: &mut Reader<'_>) -> Read<StoredCdr> {
     let kind = r.coded("kind")?;
     let cause = r.coded("cause")?;
     let offset = r.offset();
-    let mut present = r.presence(11, "CDR")?;
+    let mut present = r.presence(13, "CDR")?;
     let account = AccountId::new(r.u64("account")?);
     let number = r.u64("number")?;
     let previous = CdrPosition::new(r.u64("previous")?);
@@ -518,6 +535,8 @@ fn read_charge(r: &mut Reader<'_>) -> Read<StoredCdr> {
         rating: r.option(&mut present, read_rating)?,
         source: read_source(r, &mut present, offset)?,
         booked: None,
+        bill_cycle: None,
+        zone: Box::default(),
         offer: r.option(&mut present, read_offer)?,
         finance: r.option(&mut present, read_finance)?,
         identity_forgotten: false,
@@ -534,6 +553,8 @@ fn read_charge(r: &mut Reader<'_>) -> Read<StoredCdr> {
         let period = r.time("accounting period")?;
         Ok(Booked { period, usage_period: r.time_since(period, "usage period")? })
     })?;
+    cdr.bill_cycle = r.option(&mut present, |r| r.time_since(accepted, "billing cycle"))?;
+    cdr.zone = r.option(&mut present, |r| r.str("time zone").map(Into::into))?.unwrap_or_default();
     Ok(cdr)
 }
 

@@ -224,6 +224,7 @@ pub fn usage(context: Context, number: u64) -> RatedCdr {
             .collect(),
             beyond_grant: 3,
         }),
+        bill_cycle: Some(Timestamp::from_seconds(1_700_000_500)),
         booked: Some(Booked {
             period: Timestamp::from_seconds(1_700_000_000),
             usage_period: Timestamp::from_seconds(1_690_000_000),

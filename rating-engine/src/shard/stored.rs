@@ -9,6 +9,7 @@ use crate::command::{EntityKey, SessionChange, Write, Writes};
 use crate::ids::{CdrPosition, GroupId, IdempotencyKey, Lsn};
 use crate::money::Money;
 use crate::session::Session;
+use crate::tariffs::Tariffs;
 use crate::time::Timestamp;
 
 /// A record to be stored, borrowed from the shard.
@@ -40,6 +41,16 @@ pub enum Image {
 }
 
 impl Shard {
+    /// Says where CDRs are booked, and in which billing cycle of their accounts; before they are placed.
+    pub fn book(&self, tariffs: &Tariffs, cdrs: &mut [RatedCdr]) {
+        tariffs.book(cdrs);
+        for cdr in cdrs {
+            let contract = self.account(cdr.account).and_then(|account| account.contract.as_ref());
+            let cycle = contract.and_then(|contract| contract.cycle.as_ref());
+            cdr.bill_cycle = cycle.map(|cycle| cycle.at(cdr.usage_start).0);
+        }
+    }
+
     /// Gives CDRs their place in the stream and in their account's history, from `first` on. To be called once, when the
     /// entry is appended and before its records are encoded.
     pub fn place_cdrs(&mut self, cdrs: &mut [RatedCdr], first: CdrPosition) {

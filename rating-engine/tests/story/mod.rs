@@ -29,7 +29,7 @@
 //! periods 2027-01-01T00:00:00Z P1M 2027-02-01T00:00:00Z        accounting periods, closed until; `booked A 0.20 2027-02-01`
 //! exchange usd USD 4 2027-01-01T00:00:00Z 0.9217               dated rates and decimals; a price names it by `via usd`
 //! offer m fee 7.99 setup 1.00 period P1M once tariff t data 10GiB priority 5 validity P7D granted roll 5GiB 1 cap 1GiB ssp 9.00 for 10
-//! cycle A 2027-01-31T00:00:00Z P1M                             the account's billing cycle, in the time zone
+//! cycle A 2027-01-31T00:00:00Z P1M                             the account's billing cycle, in the time zone; `billed A 0.20 2027-01-31T00:00`
 //! member A M                                                   subscriber M of account A
 //! 2027-02-01T00:00:00Z buy A m / buy A m for M / cancel A 1    an instant by the calendar
 //! buy A m from 100s / cancel A 1 now / cancel A 1 at 100s / replace A 1 l [now | at 100s]
@@ -553,6 +553,13 @@ impl Teller {
                     format!("{} {}{late}", cdr.amount, day(booked.period))
                 });
                 same(&rest.join(" "), &booked.collect::<Vec<_>>().join(", "))
+            }
+            ["billed", name, rest @ ..] => {
+                let billed = world.cdrs_of(account_number(name)).map(|cdr| {
+                    let cycle = cdr.bill_cycle.map_or_else(|| "never".to_owned(), |at| at.to_string());
+                    format!("{} {}", cdr.amount, cycle.get(..16).unwrap_or(&cycle))
+                });
+                same(&rest.join(" "), &billed.collect::<Vec<_>>().join(", "))
             }
             ["cost", name, rest @ ..] => {
                 let last = world.cdrs_of(account_number(name)).last().expect("a CDR");

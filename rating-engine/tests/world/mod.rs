@@ -296,7 +296,7 @@ impl World {
 
     fn place(&mut self, cdrs: &mut [RatedCdr]) {
         let first = u64::try_from(self.cdrs.len()).expect("few") + 1;
-        self.tariffs.book(cdrs);
+        self.shard.book(&self.tariffs, cdrs);
         self.shard.place_cdrs(cdrs, CdrPosition::new(first));
         self.cdrs.extend_from_slice(cdrs);
     }
