@@ -121,7 +121,7 @@ impl Subject {
             | Change::Replace { account, .. }
             | Change::SetState { account, .. }
             | Change::SetCredit { account, .. } => Self::Account(*account),
-            Change::Correct(correction) => Self::Account(correction.original.account),
+            Change::Correct(correction) => Self::Account(correction.known.account),
             Change::GiveBack(back) => Self::Account(back.account),
         }
     }

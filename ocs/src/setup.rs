@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use balance_store::records::Owner;
-use rating_engine::account::{Account, Subscriber};
+use rating_engine::account::{Account, Holding, Subscriber};
 use rating_engine::command::{Change, Mutation, MutationOutcome, Refusal, Request};
 use rating_engine::ids::{
     AccountId, GroupId, IdempotencyKey, Identifier, Lsn, OfferName, SubscriberId, TariffName, TenantId,
@@ -543,6 +543,13 @@ impl Filling {
             account.map_or(Ok(()), |account| self.account(account))?;
         }
         demo::holders().try_for_each(|(_, record)| self.subscriber(record))
+    }
+
+    /// What an account has got back of charges so far.
+    pub fn given_back(&self, account: AccountId) -> Vec<(Holding, i64)> {
+        let charging = &self.running.charging;
+        let group = charging.directory.group_of(account);
+        charging.shards.with(group, |shard| shard.account(account).map(Account::given_back)).unwrap_or_default()
     }
 
     /// Corrects what a CDR of an account charged; says why not, if so.

@@ -433,7 +433,7 @@ impl Change {
             | Self::Replace { account, .. }
             | Self::SetState { account, .. }
             | Self::SetCredit { account, .. } => Some(*account),
-            Self::Correct(correction) => Some(correction.original.account),
+            Self::Correct(correction) => Some(correction.known.account),
             Self::GiveBack(back) => Some(back.account),
             Self::OpenAccount(_) | Self::PutSubscriber(_) | Self::Release { .. } => None,
         }

@@ -57,6 +57,8 @@ pub struct Return {
     pub corrects: CdrPosition,
     /// Whether it is of all CDRs that one service of an event has on the account, not of that one: the network names no CDR.
     pub of_all: bool,
+    /// Whether it is of a price that was another one (R32), and nothing was given back as such.
+    pub is_correction: bool,
     /// What moved.
     pub movements: Movements,
 }
@@ -135,10 +137,22 @@ impl Seen {
     }
 
     fn correction(self) -> Option<Return> {
-        let is_one = matches!(self.kind, CdrKind::Refund | CdrKind::ReRate);
-        let corrects = self.corrects.filter(|_| is_one)?;
-        let of_all = self.kind == CdrKind::Refund && matches!(self.source, CdrSource::Network { .. });
-        Some(Return { corrects, of_all, movements: self.movements })
+        Return::of(self.kind, self.corrects, &self.source, self.movements)
+    }
+}
+
+impl Return {
+    /// What a CDR that says this gave back of another, or charged more for it; `None` where it does neither.
+    pub(crate) fn of(
+        kind: CdrKind,
+        corrects: Option<CdrPosition>,
+        source: &CdrSource,
+        movements: Movements,
+    ) -> Option<Self> {
+        let is_one = matches!(kind, CdrKind::Refund | CdrKind::ReRate);
+        let corrects = corrects.filter(|_| is_one)?;
+        let of_all = kind == CdrKind::Refund && matches!(source, CdrSource::Network { .. });
+        Some(Self { corrects, of_all, is_correction: kind == CdrKind::ReRate, movements })
     }
 }
 
@@ -239,6 +253,12 @@ impl GiveBack {
         parts.map(|part| (part.holding, part.left)).collect()
     }
 
+    /// Money that is left of the CDR's charge, with what corrections charged more; `None` where it does not fit.
+    pub(crate) fn money_left(&self) -> Option<Money> {
+        let money = self.left().into_iter().filter(|(holding, _)| *holding == Holding::Money);
+        money.into_iter().try_fold(Money::ZERO, |sum, (_, left)| sum.checked_add(Money::from_micros(left)))
+    }
+
     /// The place of the CDR among the charges.
     pub(crate) fn wanted(&self) -> Option<usize> {
         self.charges.iter().position(|charge| charge.position == self.position)
@@ -265,7 +285,10 @@ impl GiveBack {
                         parts.push(Part { charge, place: None, payer, holding, amount, left: amount });
                     }
                     Some(charge) => {
-                        let chosen = |part: &Part| part.holding == holding && (of_it.of_all || part.charge == charge);
+                        // The network knows of what the event charged, not of what corrections charged more.
+                        let is_of_it =
+                            |part: &Part| if of_it.of_all { part.place.is_some() } else { part.charge == charge };
+                        let chosen = |part: &Part| part.holding == holding && is_of_it(part);
                         take_last(&mut parts, chosen, delta);
                     }
                     None => {}

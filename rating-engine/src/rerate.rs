@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use hashbrown::{HashMap, HashSet};
+use hashbrown::HashMap;
 
 use crate::account::{Account, AccountState, Bucket, CdrTrail, Counter, Counters, Credit, Holding, Means, Origin};
 use crate::cdr::{Cause, CdrKind, CdrSource, RatedCdr, Rating};
@@ -14,6 +14,7 @@ use crate::ids::{AccountId, BucketId, CdrPosition, GroupId, SessionId, Subscribe
 use crate::money::{Currency, Money};
 use crate::periods::Periods;
 use crate::rating::{self, RatingError, Slices};
+use crate::refund::{Charge, GiveBack, Return};
 use crate::session::Rated;
 use crate::tariff::{ServiceKey, TariffVersion, TierScope};
 use crate::tariffs::{Book, Pricing, Tariffs};
@@ -23,14 +24,22 @@ use crate::units::Unit;
 /// What a CDR charged too much or too little.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Correction {
-    /// The CDR.
-    pub position: CdrPosition,
-    /// What it says.
+    /// What is known of the charge: which CDR, what corrected it since, and what of it is to go back. The account's
+    /// [`GiveBack::given_back`] is that of when the CDRs were looked at; whoever books it says it.
+    pub known: GiveBack,
+    /// What the CDR says.
     pub original: RatedCdr,
     /// What is to be charged more than has been so far; below 0, what goes back. Never 0.
     pub amount: Money,
     /// How it is priced now; what was charged before is the original with earlier corrections.
     pub rating: Rating,
+}
+
+impl Correction {
+    /// The CDR.
+    pub const fn position(&self) -> CdrPosition {
+        self.known.position
+    }
 }
 
 /// What tells services apart whose usage adds up: those of one session, or of one request of an event.
@@ -75,36 +84,71 @@ impl ServiceName {
 pub struct Charged {
     /// By service, and how often its name has begun anew before.
     services: HashMap<ServiceName, Vec<Vec<(CdrPosition, RatedCdr)>>>,
-    /// What earlier corrections changed, by the CDR that they correct.
-    corrected: HashMap<CdrPosition, Money>,
-    refunded: HashSet<CdrPosition>,
+    /// What gave back or corrected a CDR since, in order.
+    returns: HashMap<CdrPosition, Vec<(CdrPosition, Return)>>,
 }
 
 impl Charged {
     /// Takes the next CDR, in the order of the stream.
     pub fn add(&mut self, position: CdrPosition, cdr: RatedCdr) {
-        match (cdr.kind, cdr.corrects) {
-            (CdrKind::ReRate, Some(corrects)) => {
-                let sum = self.corrected.entry(corrects).or_default();
-                *sum = sum.saturating_add(cdr.amount);
-            }
-            (CdrKind::Refund, Some(corrects)) => {
-                self.refunded.insert(corrects);
-            }
-            (CdrKind::Usage, _) => {
-                let Some(name) = ServiceName::of(&cdr) else { return };
-                let of_name = self.services.entry(name).or_default();
-                let goes_on = of_name.last().is_some_and(|cdrs| {
-                    let charged = cdrs.iter().fold(Money::ZERO, |sum, (_, cdr)| sum.saturating_add(cdr.amount));
-                    ServiceName::goes_on(cdrs.iter().map(|(_, cdr)| cdr), charged, &cdr)
-                });
-                match of_name.last_mut().filter(|_| goes_on) {
-                    Some(cdrs) => cdrs.push((position, cdr)),
-                    None => of_name.push(vec![(position, cdr)]),
-                }
-            }
-            _ => {}
+        if let Some(back) = Return::of(cdr.kind, cdr.corrects, &cdr.source, cdr.movements.clone()) {
+            self.returns.entry(back.corrects).or_default().push((position, back));
+            return;
         }
+        let Some(name) = ServiceName::of(&cdr) else { return };
+        let of_name = self.services.entry(name).or_default();
+        let goes_on = of_name.last().is_some_and(|cdrs| {
+            let charged = cdrs.iter().fold(Money::ZERO, |sum, (_, cdr)| sum.saturating_add(cdr.amount));
+            ServiceName::goes_on(cdrs.iter().map(|(_, cdr)| cdr), charged, &cdr)
+        });
+        match of_name.last_mut().filter(|_| goes_on) {
+            Some(cdrs) => cdrs.push((position, cdr)),
+            None => of_name.push(vec![(position, cdr)]),
+        }
+    }
+
+    /// What is known of the charge of one of a service's CDRs.
+    fn known(&self, cdrs: &[(CdrPosition, RatedCdr)], (position, original): &(CdrPosition, RatedCdr)) -> GiveBack {
+        let event = match &original.source {
+            CdrSource::Network { session, .. } if matches!(original.cause, Cause::Event | Cause::Record) => {
+                Some(session)
+            }
+            CdrSource::Network { .. } | CdrSource::Operator { .. } | CdrSource::Calendar => None,
+        };
+        // What the network gives back of an event is of all that it charged the account.
+        let beside = |(at, cdr): &&(CdrPosition, RatedCdr)| {
+            at == position || (event.is_some() && cdr.account == original.account)
+        };
+        let charges: Vec<Charge> = cdrs
+            .iter()
+            .filter(beside)
+            .map(|(position, cdr)| Charge {
+                position: *position,
+                used: cdr.rating.as_ref().map_or(0, |rating| rating.used),
+                movements: cdr.movements.clone(),
+            })
+            .collect();
+        let returns = charges.iter().filter_map(|charge| self.returns.get(&charge.position)).flatten();
+        let mut returns: Vec<_> = returns.collect();
+        returns.sort_unstable_by_key(|(at, _)| *at);
+        GiveBack {
+            position: *position,
+            account: original.account,
+            subscriber: original.subscriber,
+            event: event.cloned(),
+            charges,
+            returns: returns.into_iter().map(|(_, back)| back.clone()).collect(),
+            given_back: Vec::new(),
+            amount: None,
+        }
+    }
+
+    /// What earlier corrections changed of a CDR's charge.
+    fn corrected(&self, position: CdrPosition) -> Money {
+        let returns = self.returns.get(&position).into_iter().flatten();
+        let moved = returns.filter(|(_, back)| back.is_correction).flat_map(|(_, back)| &back.movements);
+        let moved = moved.filter(|movement| movement.holding == Holding::Money);
+        moved.fold(Money::ZERO, |sum, movement| sum.saturating_sub(Money::from_micros(movement.delta)))
     }
 
     /// What the CDRs that are `wanted` charged otherwise than it costs now, by position; and which of them could not be priced
@@ -128,22 +172,24 @@ impl Charged {
                     continue;
                 }
             };
-            for ((position, original), Repriced { amount, rating }) in cdrs.iter().zip(repriced) {
-                let corrected = self.corrected.get(position).copied().unwrap_or_default();
-                let so_far = original.amount.saturating_add(corrected);
+            for (charge, Repriced { amount, rating }) in cdrs.iter().zip(repriced) {
+                let (position, original) = charge;
+                let so_far = original.amount.saturating_add(self.corrected(*position));
                 let amount = amount.saturating_sub(so_far);
                 if amount == Money::ZERO || !wanted().any(|(known, _)| known == position) {
                     continue;
                 }
-                if self.refunded.contains(position) {
+                let mut known = self.known(cdrs, charge);
+                if known.money_left() != Some(so_far) {
                     unpriced.push((*position, Unpriced::Refunded));
                     continue;
                 }
+                known.amount = Money::ZERO.checked_sub(amount).filter(|back| *back > Money::ZERO);
                 let (original, rating) = (original.clone(), Rating { charged_before: so_far, ..rating });
-                corrections.push(Correction { position: *position, original, amount, rating });
+                corrections.push(Correction { known, original, amount, rating });
             }
         }
-        corrections.sort_unstable_by_key(|correction| correction.position);
+        corrections.sort_unstable_by_key(Correction::position);
         unpriced.sort_unstable_by_key(|(position, _)| *position);
         (corrections, unpriced)
     }

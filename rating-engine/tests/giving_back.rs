@@ -318,3 +318,116 @@ fn what_was_owed_and_paid_does_not_come_back_into_what_has_ended() {
         "
     ));
 }
+
+/// 0.30 were charged and corrected to 0.06: the network and a person together get back 0.06, and no more.
+#[test]
+fn what_was_corrected_is_not_given_back_twice() {
+    let corrected = "
+        price any  0.10/ev
+        account A  balance 1.00
+        0s A/1 debit #0  1 want 3ev -> granted 3ev cost 0.30
+        price any  0.02/ev
+        9s correct -> A -0.24
+        A main 0.94
+        ";
+    check(&format!(
+        "{corrected}
+        10s A/2 refund A/1 #0 -> granted 0.06EUR cost 0.06
+        A main 1.00
+        11s give back 1 0.01 -> refused RefundBeyondCharge
+        12s A/3 refund A/1 #0  1 want 1ev -> refused RefundBeyondCharge
+        cdrs A 0.30, again -0.24 of 1, refund -0.06
+        "
+    ));
+    check(&format!(
+        "{corrected}
+        10s give back 1 0.05 -> done
+        11s A/2 refund A/1 #0 -> granted 0.01EUR cost 0.01
+        A main 1.00
+        "
+    ));
+}
+
+/// Corrected to nothing, nothing is left for the network.
+#[test]
+fn what_was_corrected_to_nothing_cannot_be_given_back() {
+    check(
+        "
+        price any  0.10/ev
+        account A  balance 1.00
+        0s A/1 debit #0  1 want 3ev -> granted 3ev cost 0.30
+        price any  0.00/ev
+        9s correct -> A -0.30
+        10s A/2 refund A/1 #0 -> refused RefundBeyondCharge
+        A main 1.00
+    ",
+    );
+}
+
+/// 0.06 were corrected to 0.30: a person gives all of it back, the network what it was charged at first.
+#[test]
+fn what_was_corrected_upwards_can_be_given_back() {
+    let corrected = "
+        price any  0.02/ev
+        account A  balance 1.00
+        0s A/1 debit #0  1 want 3ev -> granted 3ev cost 0.06
+        price any  0.10/ev
+        9s correct -> A 0.24
+        A main 0.70
+        ";
+    check(&format!(
+        "{corrected}
+        10s give back 1 all -> done
+        A main 1.00
+        11s A/2 refund A/1 #0 -> refused RefundBeyondCharge
+        "
+    ));
+    check(&format!(
+        "{corrected}
+        10s A/2 refund A/1 #0 -> granted 0.06EUR cost 0.06
+        11s give back 1 0.25 -> refused RefundBeyondCharge
+        12s give back 1 0.24 -> done
+        A main 1.00
+        "
+    ));
+}
+
+/// A plan that was made before somebody gave the charge back, or corrected it, is not booked.
+#[test]
+fn a_correction_that_something_came_between_is_stale() {
+    let mut world = World::archiving(
+        Rounding::MICRO,
+        vec![price("any", None, Measure::Events, Rate::new(100_000, 1).expect("a rate"))],
+    );
+    world.open(1, vec![bucket("main", rating_engine::account::Holding::Money, 1_000_000)], None);
+    let service = rating_engine::command::ServiceRequest {
+        key: rating_group(1),
+        requested: rating_engine::command::Requested::Units(rating_engine::units::Units {
+            events: Some(3),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let _ = world.apply(command(0, 1, "e", 0, Action::Debit(vec![service])));
+    let cheaper = price("any", None, Measure::Events, Rate::new(20_000, 1).expect("a rate"));
+    world.tariffs.insert(world::draft(2, Rounding::MICRO, vec![cheaper]).publish().expect("a version"));
+    let [plan] = &world.corrections().0[..] else { panic!("one is wrong") };
+    let (plan, mut late) = (plan.clone(), plan.clone());
+    late.known.given_back = Vec::new();
+    let booked = |world: &mut World, plan: &rating_engine::rerate::Correction, key: &str| {
+        let change = rating_engine::command::Change::Correct(Box::new(plan.clone()));
+        (*world.mutate(change.asked(request(key, 0)), at(2))).clone()
+    };
+    let _ = world.give_back(1, Some(money("0.10")), request("a", 0), at(1));
+    let image = world.image();
+    assert_eq!(booked(&mut world, &plan, "b"), MutationOutcome::Refused(Refusal::Stale), "0.10 went back meanwhile");
+    // Whoever looked at the account again and not at its CDRs would give back 0.24 of 0.20: the event knows.
+    late.known.given_back = world.account(1).given_back();
+    assert_eq!(booked(&mut world, &late, "c"), MutationOutcome::Refused(Refusal::RefundBeyondCharge));
+    assert_eq!(world.image(), image);
+    assert_eq!(world.account(1).money(), money("0.80"));
+    let (plans, unpriced) = world.corrections();
+    assert!(plans.is_empty() && unpriced.len() == 1, "it is left to a person");
+    assert_eq!(world.image(), world.replayed());
+    world.audit().expect("the books");
+}

@@ -26,7 +26,7 @@ use rating_engine::tariff::{FinanceCodes, PerWindow, Price, Pulse, Tier, TierSco
 use rating_engine::time::Timestamp;
 use rating_engine::units::{Measure, MoneyUnits, Unit, Units};
 
-use world::{World, at, bucket, command, price, rating_group, request, top_up};
+use world::{World, at, bucket, command, draft, price, rating_group, request, top_up};
 
 /// Long after every session is forgotten.
 const LONG_AFTER: i64 = 10_000_000;
@@ -692,8 +692,8 @@ proptest! {
         world.audit().map_err(TestCaseError::fail)?;
     }
 
-    /// R29: persons and the network together give back what was charged, in whichever portions and order, and never more; when
-    /// all is given back, everything is as it was before.
+    /// R29, R32: persons and the network together give back what was charged, in whichever portions and order and however it was
+    /// rated again in between, and never more; when all is given back, everything is as it was before.
     #[test]
     fn persons_and_the_network_give_back_what_was_charged_and_no_more(
         rounding in roundings(),
@@ -702,7 +702,8 @@ proptest! {
         quantities in (1u64..300, 1u64..300),
         shared in option::of((accounts(3_000_000), any::<bool>())),
         archives in any::<bool>(),
-        backs in vec((0u8..4, 0usize..6, 1i64..2_000_000, 1u64..40), 1..10),
+        backs in vec((0u8..5, 0usize..6, 1i64..2_000_000, 1u64..40), 1..10),
+        mut again in vec((prices(1, 200_000), prices(2, 200_000)), 0..4),
         forgotten in option::of(0usize..10),
     ) {
         let plain = |price: Price| Price { buys: None, ..price };
@@ -750,6 +751,14 @@ proptest! {
                 2 => {
                     let services = vec![ask(units_of(quantity))];
                     drop(world.apply(command(now, 1, "r", request_number, Action::Refund { original, services })));
+                }
+                3 => {
+                    if let Some((one, two)) = again.pop() {
+                        let number = u32::try_from(again.len()).expect("few");
+                        let version = draft(10 - number, rounding, vec![plain(one), plain(two)]);
+                        world.tariffs.insert(version.publish().expect("a version"));
+                        world.rerate(at(now));
+                    }
                 }
                 _ => {
                     let money = MoneyUnits { amount, currency: Some(Currency::EUR.numeric()) };

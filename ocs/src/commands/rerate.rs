@@ -138,7 +138,7 @@ impl Plan {
                     (currency, json!({ "charged_more": money(more), "given_back": money(back) }))
                 }).collect::<serde_json::Map<_, _>>(),
                 "corrections": self.corrections.iter().map(|correction| json!({
-                    "corrects": correction.position.get(),
+                    "corrects": correction.position().get(),
                     "account": correction.original.account.get(),
                     "charged_before": correction.rating.charged_before.to_string(),
                     "amount": correction.amount.to_string(),
@@ -197,10 +197,12 @@ fn book(corrections: &[Correction], read: CdrPosition, reason: &str, filling: Fi
     let progress = bar(u64::try_from(corrections.len()).unwrap_or(0), "corrections");
     for correction in corrections {
         // A plan over other CDRs is another plan.
-        let key = IdempotencyKey::new(&format!("rerate {} after {read}", correction.position));
+        let key = IdempotencyKey::new(&format!("rerate {} after {read}", correction.position()));
         let digest = correction.amount.micros().cast_unsigned();
-        let (account, correction_of) = (correction.original.account, correction.position);
-        let correction = Box::new(correction.clone());
+        let (account, correction_of) = (correction.original.account, correction.position());
+        let mut correction = Box::new(correction.clone());
+        // Nobody else changes the folder: what the account has got back by now, it got by corrections before this one.
+        correction.known.given_back = filling.given_back(account);
         let refusal =
             filling.correct(account, Change::Correct(correction).asked(Request { key, digest, reason: reason.into() }));
         match refusal {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::offers::{self, BUCKETS_MAX, Occasion};
+use super::refund::still_so;
 use super::{MUTATION_KEPT_SECONDS, MutationRecord, Shard, Tariffs, finish, unchanged};
 use crate::account::{Account, AccountState, Bucket, Credit, Holding, Origin, Purpose, Subscriber};
 use crate::cdr::{Cause, CdrKind, CdrSource, Movements, RatedCdr};
@@ -314,34 +315,25 @@ impl Shard {
         now: Timestamp,
         effects: &mut Effects<()>,
     ) -> Result<(), Refusal> {
-        let Correction { position, original, amount, rating } = correction;
+        let Correction { known, original, amount, rating } = correction;
         let CdrSource::Network { service: key, context, .. } = &original.source else {
             return Err(Refusal::Invalid("only usage is rated again"));
         };
-        let account = &mut self.accounts.get_mut(&original.account).ok_or(NO_ACCOUNT)?.value;
+        // It was given back or corrected otherwise since it was looked at.
+        if known.money_left() != Some(rating.charged_before) {
+            return Err(Refusal::Stale);
+        }
         let movements = if amount > Money::ZERO {
+            let account = &mut self.accounts.get_mut(&known.account).ok_or(NO_ACCOUNT)?.value;
+            still_so(account, &known)?;
             let purpose = Purpose { service: context.service, key, at: original.usage_start };
             account.take_money(amount, purpose).ok_or(Refusal::OutOfRange)?
         } else {
-            let mut back = amount.micros().checked_neg().filter(|back| *back > 0).ok_or(Refusal::OutOfRange)?;
-            let mut parts = Vec::new();
-            let paid = original.movements.iter().rev().filter(|movement| movement.holding == Holding::Money);
-            for movement in paid {
-                let part = movement.delta.saturating_neg().clamp(0, back);
-                back -= part;
-                parts.push((movement.payer.clone(), Holding::Money, part));
-            }
-            // What an earlier correction charged more went the same way.
-            match parts.first_mut() {
-                Some((_, _, part)) => *part = part.saturating_add(back),
-                None if back > 0 => return Err(Refusal::Invalid("no money paid for it; give it by a top-up")),
-                None => {}
-            }
-            parts.retain(|(_, _, part)| *part > 0);
-            account.give_back(&parts, now).ok_or(Refusal::Invalid("a bucket that paid is gone; give it by a top-up"))?
+            self.go_back(&known, now, effects)?
         };
+        let account = &self.accounts.get(&known.account).ok_or(NO_ACCOUNT)?.value;
         effects.cdrs.push(RatedCdr {
-            corrects: Some(position),
+            corrects: Some(known.position),
             subscriber: original.subscriber,
             usage_start: original.usage_start,
             usage_end: original.usage_end,
@@ -437,7 +429,7 @@ impl PaidIn {
 
 pub(super) const NO_ACCOUNT: Refusal = Refusal::Invalid("no such account");
 pub(super) const CLOSED: Refusal = Refusal::Invalid("the account is closed");
-const NOT_POSITIVE: Refusal = Refusal::Invalid("the amount must be above 0");
+pub(super) const NOT_POSITIVE: Refusal = Refusal::Invalid("the amount must be above 0");
 pub(super) const TOO_MANY_BUCKETS: Refusal =
     Refusal::Invalid("the account has too many buckets; name one that is there");
 pub(super) const NO_BUCKET: Refusal = Refusal::Invalid("the account has no such bucket");

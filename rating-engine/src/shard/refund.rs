@@ -1,9 +1,9 @@
 //! A charge given back by a person (R29): to who paid it, what was paid last first.
 
-use super::mutate::{CLOSED, NO_ACCOUNT};
+use super::mutate::{CLOSED, NO_ACCOUNT, NOT_POSITIVE};
 use super::{Archived, Shard};
-use crate::account::{AccountState, Holding};
-use crate::cdr::{Cause, CdrKind, CdrSource, Payer, RatedCdr};
+use crate::account::{Account, AccountState, Holding};
+use crate::cdr::{Cause, CdrKind, CdrSource, Movements, Payer, RatedCdr};
 use crate::command::{Change, Effects, Mutation, Refusal, SessionChange, Write};
 use crate::money::Money;
 use crate::refund::GiveBack;
@@ -14,7 +14,21 @@ impl Shard {
     /// The archived session that has to be recalled before `mutation` can be done: the event that keeps what was given back of
     /// its charge.
     pub fn wants_for(&self, mutation: &Mutation) -> Option<&Archived> {
-        let Change::GiveBack(back) = &mutation.change else { return None };
+        let back = match &mutation.change {
+            Change::GiveBack(back) => back,
+            Change::Correct(correction) => &correction.known,
+            Change::OpenAccount(_)
+            | Change::PutSubscriber(_)
+            | Change::TopUp { .. }
+            | Change::Adjust { .. }
+            | Change::Extend { .. }
+            | Change::Buy { .. }
+            | Change::Cancel { .. }
+            | Change::Replace { .. }
+            | Change::SetState { .. }
+            | Change::SetCredit { .. }
+            | Change::Release { .. } => return None,
+        };
         let event = back.event.as_ref().filter(|event| !self.sessions.contains_key(*event))?;
         self.archived.get(event)
     }
@@ -28,18 +42,36 @@ impl Shard {
         now: Timestamp,
         effects: &mut Effects<()>,
     ) -> Result<(), Refusal> {
+        if back.amount.is_some_and(|amount| amount <= Money::ZERO) {
+            return Err(NOT_POSITIVE);
+        }
+        let movements = self.go_back(back, now, effects)?;
+        let account = &self.accounts.get(&back.account).ok_or(NO_ACCOUNT)?.value;
+        let money = movements.iter().filter(|movement| movement.holding == Holding::Money);
+        let money = money.fold(0i64, |sum, movement| sum.saturating_add(movement.delta));
+        let (money, currency) = (Money::from_micros(money), Some(account.currency.numeric()));
+        effects.cdrs.push(RatedCdr {
+            corrects: Some(back.position),
+            subscriber: back.subscriber,
+            reported: Units { money: Some(MoneyUnits { amount: money, currency }), ..Units::default() },
+            amount: Money::ZERO.saturating_sub(money),
+            movements,
+            ..RatedCdr::draft(CdrKind::Refund, account, source, Cause::Operator, now)
+        });
+        effects.facts.charged_micros = effects.facts.charged_micros.saturating_sub(money.micros());
+        Ok(())
+    }
+
+    /// Has what is wanted of a charge go back to who paid it, what was paid last first, and the event know of it.
+    pub(super) fn go_back(
+        &mut self,
+        back: &GiveBack,
+        now: Timestamp,
+        effects: &mut Effects<()>,
+    ) -> Result<Movements, Refusal> {
         let Self { accounts, sessions, .. } = self;
         let account = &mut accounts.get_mut(&back.account).ok_or(NO_ACCOUNT)?.value;
-        if account.state == AccountState::Closed {
-            return Err(CLOSED);
-        }
-        if back.amount.is_some_and(|amount| amount <= Money::ZERO) {
-            return Err(Refusal::Invalid("the amount must be above 0"));
-        }
-        // Something else went back since the CDRs were looked at: it may be of this charge.
-        if account.given_back() != back.given_back {
-            return Err(Refusal::Stale);
-        }
+        still_so(account, back)?;
         let wanted = back.wanted().ok_or(Refusal::NothingToRefund)?;
         let mut parts = back.parts();
         if !parts.iter().any(|part| part.charge == wanted && part.amount > 0) {
@@ -71,22 +103,19 @@ impl Shard {
             ));
         }
         let movements = account.give_back(&moves, now).ok_or(Refusal::OutOfRange)?;
-        let money = movements.iter().filter(|movement| movement.holding == Holding::Money);
-        let money = money.fold(0i64, |sum, movement| sum.saturating_add(movement.delta));
-        let (money, currency) = (Money::from_micros(money), Some(account.currency.numeric()));
-        effects.cdrs.push(RatedCdr {
-            corrects: Some(back.position),
-            subscriber: back.subscriber,
-            reported: Units { money: Some(MoneyUnits { amount: money, currency }), ..Units::default() },
-            amount: Money::ZERO.saturating_sub(money),
-            movements,
-            ..RatedCdr::draft(CdrKind::Refund, account, source, Cause::Operator, now)
-        });
-        effects.facts.charged_micros = effects.facts.charged_micros.saturating_sub(money.micros());
         if let (Some(known), Some(event)) = (&mut known, &back.event) {
             back.note(&parts, wanted, known);
             effects.writes.push(Write::Session(event.clone(), SessionChange::default()));
         }
-        Ok(())
+        Ok(movements)
     }
+}
+
+/// Whether what is known of a charge is still all that is to be known.
+pub(super) fn still_so(account: &Account, back: &GiveBack) -> Result<(), Refusal> {
+    if account.state == AccountState::Closed {
+        return Err(CLOSED);
+    }
+    // Something else went back since the CDRs were looked at: it may be of this charge.
+    if account.given_back() == back.given_back { Ok(()) } else { Err(Refusal::Stale) }
 }

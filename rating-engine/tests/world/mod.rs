@@ -18,7 +18,7 @@ use rating_engine::ids::{
 use rating_engine::money::{Currency, Money, Rate, Rounding};
 use rating_engine::period::Cycle;
 use rating_engine::refund::{GiveBack, Seen, Unseen};
-use rating_engine::rerate::Charged;
+use rating_engine::rerate::{Charged, Correction, Unpriced};
 use rating_engine::selector::Filter;
 use rating_engine::session::{GrantState, Session};
 use rating_engine::shard::{Image, Limits, Pair, Shard, Transfer, transfer};
@@ -127,21 +127,27 @@ impl World {
         assert!(matches!(*outcome, MutationOutcome::Done { .. }), "{outcome:?}");
     }
 
-    /// Rates everything again and corrects what costs something else: by how much, account by account, or why not.
-    pub(crate) fn rerate(&mut self, now: Timestamp) -> Vec<(u64, String)> {
+    /// What would be corrected now, and what could not be priced again.
+    pub(crate) fn corrections(&self) -> (Vec<Correction>, Vec<(CdrPosition, Unpriced)>) {
         let mut charged = Charged::default();
         for (position, cdr) in (1..).zip(&self.cdrs) {
             charged.add(CdrPosition::new(position), cdr.clone());
         }
-        let (corrections, unpriced) = charged.corrections(&self.tariffs, |_| true);
+        charged.corrections(&self.tariffs, |_| true)
+    }
+
+    /// Rates everything again and corrects what costs something else: by how much, account by account, or why not.
+    pub(crate) fn rerate(&mut self, now: Timestamp) -> Vec<(u64, String)> {
+        let (corrections, unpriced) = self.corrections();
         let mut said = Vec::new();
         for (position, reason) in unpriced {
             let place = usize::try_from(position.get()).expect("few") - 1;
             said.push((self.cdrs[place].account.get(), reason.to_string()));
         }
-        for correction in corrections {
+        for mut correction in corrections {
             let (account, amount) = (correction.original.account.get(), correction.amount);
-            let key = IdempotencyKey::new(&format!("again {} {}", correction.position, self.cdrs.len()));
+            let key = IdempotencyKey::new(&format!("again {} {}", correction.position(), self.cdrs.len()));
+            correction.known.given_back = self.account(account).given_back();
             let correct =
                 Change::Correct(Box::new(correction)).asked(Request { key, digest: 0, reason: "story".into() });
             match &*self.mutate(correct, now) {
