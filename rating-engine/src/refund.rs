@@ -206,21 +206,51 @@ impl GiveBack {
             charges.push((0, wanted.charge(position)));
         }
         let charges: Vec<Charge> = charges.into_iter().map(|(_, charge)| charge).collect();
-        let (mut returns, mut at) = (Vec::new(), newest);
-        for walked in 0.. {
-            if at <= position {
-                break;
-            }
-            if walked >= WALK_MAX {
-                return Err(Unseen::TooMany);
-            }
-            let seen = there(at)?;
-            at = seen.previous;
-            returns.extend(seen.correction().filter(|it| charges.iter().any(|charge| charge.position == it.corrects)));
-        }
-        returns.reverse();
+        let returns = since(&charges, (newest, position), &mut there)?;
         Ok(Self { position, account, subscriber, event, charges, returns, given_back, amount })
     }
+}
+
+impl GiveBack {
+    /// Looks at what the account's CDRs say of the charge since `seen`, the position up to which what is known was read. `newest` is the
+    /// newest CDR of the account when that had got back `given_back`.
+    ///
+    /// # Errors
+    /// Why it is not known.
+    pub fn catch_up<E>(
+        &mut self,
+        seen: CdrPosition,
+        (newest, given_back): (CdrPosition, Vec<(Holding, i64)>),
+        mut read: impl FnMut(CdrPosition) -> Result<Option<Seen>, E>,
+    ) -> Result<(), Unseen<E>> {
+        let mut there = |position| read(position).map_err(Unseen::Unreadable)?.ok_or(Unseen::NotThere);
+        let returns = since(&self.charges, (newest, seen), &mut there)?;
+        self.returns.extend(returns);
+        self.given_back = given_back;
+        Ok(())
+    }
+}
+
+/// What corrects any of `charges`, of an account's CDRs from `newest` back to `seen`, which is not looked at; in order.
+fn since<E>(
+    charges: &[Charge],
+    (newest, seen): (CdrPosition, CdrPosition),
+    there: &mut impl FnMut(CdrPosition) -> Result<Seen, Unseen<E>>,
+) -> Result<Vec<Return>, Unseen<E>> {
+    let (mut returns, mut at) = (Vec::new(), newest);
+    for walked in 0.. {
+        if at <= seen {
+            break;
+        }
+        if walked >= WALK_MAX {
+            return Err(Unseen::TooMany);
+        }
+        let cdr = there(at)?;
+        at = cdr.previous;
+        returns.extend(cdr.correction().filter(|it| charges.iter().any(|charge| charge.position == it.corrects)));
+    }
+    returns.reverse();
+    Ok(returns)
 }
 
 /// The next CDR of the stream, as far as the account's CDRs go.

@@ -82,21 +82,39 @@ impl ServiceName {
 /// CDRs as they come, gathered service by service.
 #[derive(Debug, Default)]
 pub struct Charged {
-    /// By service, and how often its name has begun anew before.
-    services: HashMap<ServiceName, Vec<Vec<(CdrPosition, RatedCdr)>>>,
+    /// By session, and in it by service as they appeared.
+    sessions: HashMap<SessionId, Vec<Service>>,
+    /// CDRs of usage that are held.
+    held: usize,
     /// What gave back or corrected a CDR since, in order.
     returns: HashMap<CdrPosition, Vec<(CdrPosition, Return)>>,
 }
 
+/// The usage of a service, and how often its name has begun anew before.
+#[derive(Debug)]
+struct Service {
+    name: ServiceName,
+    times: Vec<Vec<(CdrPosition, RatedCdr)>>,
+}
+
+/// What is to be corrected of some services, and which CDRs could not be priced again; each by position.
+pub type Plan = (Vec<Correction>, Vec<(CdrPosition, Unpriced)>);
+
 impl Charged {
-    /// Takes the next CDR, in the order of the stream.
+    /// Takes the next CDR, in the order of the stream; what gives back or corrects others may be taken before them.
     pub fn add(&mut self, position: CdrPosition, cdr: RatedCdr) {
         if let Some(back) = Return::of(cdr.kind, cdr.corrects, &cdr.source, cdr.movements.clone()) {
             self.returns.entry(back.corrects).or_default().push((position, back));
             return;
         }
         let Some(name) = ServiceName::of(&cdr) else { return };
-        let of_name = self.services.entry(name).or_default();
+        let services = self.sessions.entry(name.session.clone()).or_default();
+        let place = services.iter().position(|service| service.name == name).unwrap_or(services.len());
+        if place == services.len() {
+            services.push(Service { name, times: Vec::new() });
+        }
+        let Some(Service { times: of_name, .. }) = services.get_mut(place) else { return };
+        self.held = self.held.saturating_add(1);
         let goes_on = of_name.last().is_some_and(|cdrs| {
             let charged = cdrs.iter().fold(Money::ZERO, |sum, (_, cdr)| sum.saturating_add(cdr.amount));
             ServiceName::goes_on(cdrs.iter().map(|(_, cdr)| cdr), charged, &cdr)
@@ -151,15 +169,50 @@ impl Charged {
         moved.fold(Money::ZERO, |sum, movement| sum.saturating_sub(Money::from_micros(movement.delta)))
     }
 
+    /// CDRs of usage that are held.
+    pub const fn held(&self) -> usize {
+        self.held
+    }
+
+    /// The position of the last CDR of a session's usage.
+    pub fn last_of(&self, session: &SessionId) -> Option<CdrPosition> {
+        let times = self.sessions.get(session)?.iter().flat_map(|service| &service.times);
+        times.flatten().map(|(position, _)| *position).max()
+    }
+
+    /// Says what the CDRs of a session that are `wanted` charged otherwise than they cost now, and lets go of it.
+    pub fn close(&mut self, session: &SessionId, tariffs: &Tariffs, wanted: impl Fn(&RatedCdr) -> bool) -> Plan {
+        let services = self.sessions.remove(session).unwrap_or_default();
+        let count: usize = services.iter().flat_map(|service| &service.times).map(Vec::len).sum();
+        self.held = self.held.saturating_sub(count);
+        self.plan(services.iter(), tariffs, wanted)
+    }
+
+    /// The sessions that are held, by their first CDR.
+    pub fn open(&self) -> Vec<SessionId> {
+        let first = |services: &[Service]| {
+            let cdrs = services.iter().flat_map(|service| &service.times).flatten();
+            cdrs.map(|(position, _)| *position).min()
+        };
+        let mut sessions: Vec<_> = self.sessions.iter().map(|(id, services)| (first(services), id.clone())).collect();
+        sessions.sort_unstable_by_key(|(first, _)| *first);
+        sessions.into_iter().map(|(_, id)| id).collect()
+    }
+
     /// What the CDRs that are `wanted` charged otherwise than it costs now, by position; and which of them could not be priced
     /// again.
-    pub fn corrections(
+    pub fn corrections(&self, tariffs: &Tariffs, wanted: impl Fn(&RatedCdr) -> bool) -> Plan {
+        self.plan(self.sessions.values().flatten(), tariffs, wanted)
+    }
+
+    fn plan<'a>(
         &self,
+        services: impl Iterator<Item = &'a Service>,
         tariffs: &Tariffs,
         wanted: impl Fn(&RatedCdr) -> bool,
-    ) -> (Vec<Correction>, Vec<(CdrPosition, Unpriced)>) {
+    ) -> Plan {
         let (mut corrections, mut unpriced) = (Vec::new(), Vec::new());
-        for cdrs in self.services.values().flatten() {
+        for cdrs in services.flat_map(|service| &service.times) {
             let wanted = || cdrs.iter().filter(|(_, cdr)| wanted(cdr));
             if wanted().next().is_none() {
                 continue;
