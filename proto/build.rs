@@ -6,13 +6,14 @@ use std::path::PathBuf;
 use prost::Message;
 
 /// Every file with a service; what they import comes with them.
-const FILES: [&str; 10] = [
+const FILES: [&str; 11] = [
     CDR_FILE,
     "ocs/operator/v1/accounts.proto",
     "ocs/operator/v1/approvals.proto",
     "ocs/operator/v1/audit.proto",
     "ocs/operator/v1/catalogue.proto",
     "ocs/operator/v1/clock.proto",
+    "ocs/operator/v1/rerating.proto",
     "ocs/operator/v1/sessions.proto",
     "ocs/operator/v1/subscribers.proto",
     "ocs/operator/v1/usage.proto",

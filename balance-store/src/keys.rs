@@ -90,6 +90,8 @@ pub enum Drawer {
     Approvals,
     /// The numbers of approvals, by the request's charging group and key.
     ApprovalKeys,
+    /// Re-ratings, by number.
+    Reratings,
 }
 
 impl Drawer {
@@ -103,6 +105,7 @@ impl Drawer {
             Self::Tries => 12,
             Self::Approvals => 13,
             Self::ApprovalKeys => 14,
+            Self::Reratings => 15,
         }
     }
 }

@@ -1,17 +1,17 @@
-//! Records of vouchers and approvals: what is read back is what was written, damage is refused, and the octets that exist on
+//! Records of vouchers, approvals and re-ratings: what is read back is what was written, damage is refused, and the octets that exist on
 //! disks stay readable.
 
 #![cfg(test)]
 
 use balance_store::records::{
-    Approval, BatchState, Credited, Decision, Fate, RecordError, Tries, Voucher, VoucherBatch, decode_approval,
-    decode_tries, decode_voucher, decode_voucher_batch, encode_approval, encode_tries, encode_voucher,
-    encode_voucher_batch,
+    Approval, BatchState, Credited, Decision, Fate, RecordError, Rerating, ReratingPlan, ReratingState, Tries, Voucher,
+    VoucherBatch, decode_approval, decode_rerating, decode_tries, decode_voucher, decode_voucher_batch,
+    encode_approval, encode_rerating, encode_tries, encode_voucher, encode_voucher_batch,
 };
 use proptest::prelude::*;
 use rating_engine::account::{Bucket, Holding, Origin};
 use rating_engine::command::{Change, Ending, Request};
-use rating_engine::ids::{AccountId, BucketId, GroupId, IdempotencyKey, TenantId};
+use rating_engine::ids::{AccountId, BucketId, CdrPosition, GroupId, IdempotencyKey, TariffName, TenantId};
 use rating_engine::money::{Currency, Money};
 use rating_engine::time::Timestamp;
 
@@ -94,6 +94,45 @@ fn approvals() -> [Approval; 3] {
     [pending, approved, rejected]
 }
 
+fn reratings() -> [Rerating; 3] {
+    let planning = Rerating {
+        tariff: TariffName::new("gold"),
+        from: at(0),
+        to: at(86_400),
+        account: None,
+        asked_by: "anna".into(),
+        asked: at(90_000),
+        key: IdempotencyKey::new("march"),
+        digest: 0xFEDC_BA98_7654_3210,
+        reason: "wrong price".into(),
+        state: ReratingState::Planning,
+        plan: None,
+        approved: None,
+        dealt_with: 0,
+        booked: 0,
+        left: Vec::new(),
+    };
+    let plan = ReratingPlan {
+        through: CdrPosition::new(1_000_000),
+        corrections: 600,
+        digest: [0xA5; 32],
+        sums: vec![(Currency::EUR, Money::from_micros(1), Money::from_micros(60_960_000))],
+        unpriced: 1,
+    };
+    let running = Rerating {
+        account: Some(AccountId::new(1001)),
+        state: ReratingState::Running,
+        plan: Some(plan),
+        approved: Some(("ben".into(), at(90_060))),
+        dealt_with: 256,
+        booked: 255,
+        left: vec![(CdrPosition::new(17), "it was refunded".into())],
+        ..planning.clone()
+    };
+    let failed = Rerating { state: ReratingState::Failed { reason: "a disk".into() }, ..running.clone() };
+    [planning, running, failed]
+}
+
 fn octets(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = Vec::new();
     write(&mut out);
@@ -132,6 +171,9 @@ fn what_was_written_is_read_back_and_nothing_else() {
     for approval in approvals() {
         reads(&approval, &octets(|out| encode_approval(out, &approval)), decode_approval);
     }
+    for rerating in reratings() {
+        reads(&rerating, &octets(|out| encode_rerating(out, &rerating)), decode_rerating);
+    }
 }
 
 /// What is held back is what is done: the change and the key that were asked for.
@@ -162,6 +204,7 @@ fn the_format_is_frozen() {
         ("approval", octets(|out| encode_approval(out, &pending)), PENDING),
         ("approved", octets(|out| encode_approval(out, &approved)), APPROVED),
         ("rejected", octets(|out| encode_approval(out, &rejected)), REJECTED),
+        ("re-rating", octets(|out| encode_rerating(out, &reratings()[1])), RERATING),
     ] {
         assert_eq!(hex(&written), frozen, "{name}");
     }
@@ -175,6 +218,7 @@ proptest! {
         let _ = decode_voucher(&octets);
         let _ = decode_tries(&octets);
         let _ = decode_approval(&octets);
+        let _ = decode_rerating(&octets);
     }
 }
 
@@ -187,3 +231,4 @@ const TRIES: &str =
 const PENDING: &str = "014d024555520e4163636f756e74732f546f70557004616e6e6182c0e285e36882d0c6c6e768056b65792d31fedcba987654321008676f6f6477696c6c00e9078088debe010570726f6d6f0000070282b095d8e36800";
 const APPROVED: &str = "014d024555520e4163636f756e74732f546f70557004616e6e6182c0e285e36882d0c6c6e768056b65792d31fedcba987654321008676f6f6477696c6c01e9078088debe01046d61696e010362656ed2cce385e368";
 const REJECTED: &str = "014d024555520e4163636f756e74732f546f70557004616e6e6182c0e285e36882d0c6c6e768056b65792d31fedcba987654321008676f6f6477696c6c02e9078088debe01020362656ed2cce385e368";
+const RERATING: &str = "010704676f6c6482c0e285e36882b095d8e368e90704616e6e6182eaccdbe368056d61726368fedcba98765432100b77726f6e6720707269636502c0843dd804a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5014555520280b4913a010362656ec293d4dbe3688002ff0101110f69742077617320726566756e646564";

@@ -36,6 +36,7 @@ use crate::grpc::CountCalls;
 use crate::gy::{GyFront, GyHandler};
 use crate::operations::Desk;
 use crate::publishing::Publisher;
+use crate::rerating::Rerater;
 use crate::store::{self, Loaded, OpenError, Running, because};
 use crate::tail::Tail;
 use crate::telemetry::Telemetry;
@@ -70,6 +71,7 @@ pub struct App {
     disk: Tending,
     asking: Arc<Asking>,
     publisher: Arc<Publisher>,
+    rerater: Arc<Rerater>,
     folder: PathBuf,
     second_approver_above: Option<Ceiling>,
 }
@@ -133,6 +135,7 @@ impl App {
         let running = store::run(config, loaded, clock, telemetry.clone(), failed)?;
         let (charging, catalogue) = (running.charging.clone(), running.store.catalogue.clone());
         let publisher = Arc::new(Publisher::open(charging, catalogue, config.catalogue.four_eyes)?);
+        let rerater = Arc::new(Rerater::new(&running, config.catalogue.four_eyes));
         let durable = running.charging.journal.mark().clone();
         let (told, mark) = watch::channel(durable.get().get());
         durable.on_advance(move |lsn| {
@@ -160,6 +163,7 @@ impl App {
             disk,
             asking,
             publisher,
+            rerater,
             folder,
             second_approver_above,
         })
@@ -185,6 +189,7 @@ impl App {
             disk,
             asking,
             publisher,
+            rerater,
             folder,
             second_approver_above,
         } = self;
@@ -192,7 +197,7 @@ impl App {
         let ended = |mut stopping: watch::Receiver<bool>| async move {
             let _ = stopping.wait_for(|stop| *stop).await;
         };
-        let desk = Desk::new(&running, mark, publisher.clone()).asking(asking).vouchers_in(&folder);
+        let desk = Desk::new(&running, mark, publisher.clone(), rerater.clone()).asking(asking).vouchers_in(&folder);
         let desk = Arc::new(desk.second_approver_above(second_approver_above));
         let feed = Arc::new(StoreFeed::new(running.store.cdrs.clone(), partition));
         let export = CdrExportService::new(feed, ExportLimits::default());
@@ -217,6 +222,9 @@ impl App {
         let over = Arc::new(AtomicBool::new(false));
         let expiry = expiry_thread(&running, publisher, over.clone())?;
         let disk = disk.start(over.clone())?;
+        let rerating = rerater.clone();
+        let rerating = std::thread::Builder::new().name("rerating".to_owned()).spawn(move || rerating.run());
+        let rerating = rerating.map_err(because("rerating"))?;
         health.set_service_status("", tonic_health_serving()).await;
         tracing::info!("serving");
         tell_service_manager("READY=1");
@@ -234,9 +242,11 @@ impl App {
         }
         watcher.abort();
         over.store(true, Ordering::Release);
+        rerater.stop();
         let stopped = tokio::task::spawn_blocking(move || {
             let _ = expiry.join();
             let _ = disk.join();
+            let _ = rerating.join();
             running.shutdown();
         });
         stopped.await.map_err(because("shutdown"))?;

@@ -99,6 +99,9 @@ pub enum Command {
     /// Large credits that need a second person: list, approve, reject.
     #[command(subcommand)]
     Approval(ApprovalCommand),
+    /// Usage rated again on a running system: plan, approve, show, cancel.
+    #[command(subcommand)]
+    Rerating(ReratingCommand),
 }
 
 /// `ocs serve`.
@@ -1397,6 +1400,94 @@ pub enum VoucherCommand {
         /// Idempotency key: the same key is booked once. Without it one is made up, and named if the outcome is not known.
         #[arg(long)]
         key: Option<String>,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+}
+
+/// `ocs rerating`.
+#[derive(Debug, Subcommand)]
+pub enum ReratingCommand {
+    /// Work out what usage of a period would have cost by the versions in force now; nothing is booked.
+    #[command(
+        after_help = "Examples:\n  ocs rerating plan smart --from 2027-03-01 --to 2027-04-01 --reason 'wrong price of a minute' --wait\n  ocs rerating plan smart --from 2027-03-01 --to 2027-04-01 --account 17 --reason 'complaint 4711'"
+    )]
+    Plan {
+        /// The tariff.
+        tariff: String,
+        /// First instant of the usage, in UTC.
+        #[arg(long)]
+        from: String,
+        /// First instant after it.
+        #[arg(long)]
+        to: String,
+        /// Only what this account paid: a number or an identifier.
+        #[arg(long)]
+        account: Option<String>,
+        /// Wait until the figures are there.
+        #[arg(long)]
+        wait: bool,
+        /// Idempotency key: the same key plans once. Without it one is made up.
+        #[arg(long)]
+        key: Option<String>,
+        /// Why, for the CDRs and the audit log.
+        #[arg(long)]
+        reason: String,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// List re-ratings.
+    List {
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Show one: what it comes to, and how far it is.
+    #[command(after_help = "Example:\n  ocs rerating show reratings/3")]
+    Show {
+        /// The name: reratings/3.
+        name: String,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Have one booked that somebody else planned.
+    #[command(after_help = "Example:\n  ocs rerating approve reratings/3 --wait")]
+    Approve {
+        /// The name: reratings/3.
+        name: String,
+        /// Wait until it is booked.
+        #[arg(long)]
+        wait: bool,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// End one; what it has booked stays booked.
+    #[command(after_help = "Example:\n  ocs rerating cancel reratings/3 --reason 'the version was wrong, too'")]
+    Cancel {
+        /// The name: reratings/3.
+        name: String,
+        /// Why.
+        #[arg(long)]
+        reason: String,
         /// How to reach the server.
         #[command(flatten)]
         server: Server,

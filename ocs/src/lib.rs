@@ -33,6 +33,7 @@ pub mod masked;
 pub mod operations;
 pub mod publishing;
 mod replay;
+pub mod rerating;
 pub mod setup;
 pub mod simulate;
 pub mod store;

@@ -6,7 +6,8 @@ mod accounts;
 mod approvals;
 mod audit;
 mod catalogue;
-mod charges;
+pub(crate) mod charges;
+mod rerating;
 mod sessions;
 mod subscribers;
 mod vouchers;
@@ -39,6 +40,7 @@ use crate::audit_log::By;
 use crate::charging::{Charged, Charging, Noting};
 use crate::clock::ClockError;
 use crate::publishing::Publisher;
+use crate::rerating::Rerater;
 use crate::store::{Catalogue, Running};
 use approvals::Approvers;
 use vouchers::Vault;
@@ -61,6 +63,7 @@ pub struct Desk {
     simulating: Arc<Semaphore>,
     vault: Arc<Vault>,
     approvers: Arc<Approvers>,
+    rerater: Arc<Rerater>,
 }
 
 /// What is read beside the shards.
@@ -81,7 +84,12 @@ impl std::fmt::Debug for Files {
 
 impl Desk {
     /// Over a running system; `mark` follows the durable mark.
-    pub fn new(running: &Running, mark: watch::Receiver<u64>, publisher: Arc<Publisher>) -> Self {
+    pub fn new(
+        running: &Running,
+        mark: watch::Receiver<u64>,
+        publisher: Arc<Publisher>,
+        rerater: Arc<Rerater>,
+    ) -> Self {
         let Running { charging, store, partition, .. } = running;
         let files = Files {
             catalogue: store.catalogue.clone(),
@@ -92,7 +100,7 @@ impl Desk {
         };
         let (charging, files, simulating) = (charging.clone(), Arc::new(files), Arc::new(Semaphore::new(1)));
         let (vault, approvers) = (Arc::default(), Arc::default());
-        Self { charging, files, mark, asking: None, publisher, simulating, vault, approvers }
+        Self { charging, files, mark, asking: None, publisher, simulating, vault, approvers, rerater }
     }
 
     /// Asks sessions that wait for money to ask again when it arrives.

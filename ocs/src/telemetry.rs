@@ -56,6 +56,7 @@ pub struct Telemetry {
     asked: [[Counter; ASK_RESULTS.len()]; ASKS.len()],
     octets_held: Gauge,
     topups: Counter,
+    reratings_failed: Counter,
     clock_jumps: Counter,
     clock_behind: Gauge,
 }
@@ -270,6 +271,11 @@ impl Telemetry {
         );
         describe_counter!("ocs_topups_total", "Top-ups booked");
         describe_counter!(
+            "ocs_rerating_corrections_total",
+            "Corrections of re-ratings, by whether they are booked or left"
+        );
+        describe_counter!("ocs_reratings_failed_total", "Re-ratings that could not go on: alarm when above 0");
+        describe_counter!(
             "ocs_clock_jumps_total",
             "Steps of the system clock beyond the limit, forward or back: alarm when above 0"
         );
@@ -321,6 +327,7 @@ impl Telemetry {
                 .map(|kind| ASK_RESULTS.map(|result| counter!("ocs_asked_total", "kind" => kind, "result" => result))),
             octets_held: gauge!("ocs_answer_octets_held"),
             topups: counter!("ocs_topups_total"),
+            reratings_failed: counter!("ocs_reratings_failed_total"),
             clock_jumps: counter!("ocs_clock_jumps_total"),
             clock_behind: gauge!("ocs_clock_behind_seconds"),
         }
@@ -504,6 +511,17 @@ impl Telemetry {
     /// A top-up was booked.
     pub fn topup(&self) {
         self.topups.increment(1);
+    }
+
+    /// A correction of a re-rating was booked, or left for a person.
+    pub fn rerated(&self, booked: bool) {
+        let result = if booked { "booked" } else { "left" };
+        counter!("ocs_rerating_corrections_total", "result" => result).increment(1);
+    }
+
+    /// A re-rating could not go on.
+    pub fn rerating_failed(&self) {
+        self.reratings_failed.increment(1);
     }
 
     /// How far the system clock is behind ours, and whether it stepped beyond the limit.

@@ -12,6 +12,7 @@ use ocs::clock::Clock;
 use ocs::config::Config;
 use ocs::operations::Desk;
 use ocs::publishing::Publisher;
+use ocs::rerating::Rerater;
 use ocs::setup::Filling;
 use ocs::store::{self, Running};
 use ocs::telemetry::Telemetry;
@@ -61,7 +62,7 @@ impl Machine {
         });
         let (charging, catalogue) = (running.charging.clone(), running.store.catalogue.clone());
         let publisher = Publisher::open(charging, catalogue, true).unwrap();
-        let desk = Desk::new(&running, mark, Arc::new(publisher));
+        let desk = Desk::new(&running, mark, Arc::new(publisher), Arc::new(Rerater::new(&running, true)));
         (running, desk)
     }
 }

@@ -22,6 +22,7 @@ use ocs::config::Config;
 use ocs::gy::{GyFront, GyHandler};
 use ocs::operations::Desk;
 use ocs::publishing::Publisher;
+use ocs::rerating::Rerater;
 use ocs::setup::Filling;
 use ocs::store::{self, Loaded, Running};
 use ocs::telemetry::Telemetry;
@@ -251,7 +252,7 @@ fn desk(running: &Running) -> Desk {
         told.send_replace(lsn.get());
     });
     let publisher = Publisher::open(running.charging.clone(), running.store.catalogue.clone(), true).unwrap();
-    Desk::new(running, mark, Arc::new(publisher))
+    Desk::new(running, mark, Arc::new(publisher), Arc::new(Rerater::new(running, true)))
 }
 
 fn top_up(account: wire::top_up_request::Account, key: &str) -> TopUp {

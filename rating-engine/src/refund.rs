@@ -206,36 +206,29 @@ impl GiveBack {
             charges.push((0, wanted.charge(position)));
         }
         let charges: Vec<Charge> = charges.into_iter().map(|(_, charge)| charge).collect();
-        let returns = since(&charges, (newest, position), &mut there)?;
+        let mut returns = returns_since((newest, position), &mut read)?;
+        returns.retain(|back| charges.iter().any(|charge| charge.position == back.corrects));
         Ok(Self { position, account, subscriber, event, charges, returns, given_back, amount })
     }
 }
 
 impl GiveBack {
-    /// Looks at what the account's CDRs say of the charge since `seen`, the position up to which what is known was read. `newest` is the
-    /// newest CDR of the account when that had got back `given_back`.
-    ///
-    /// # Errors
-    /// Why it is not known.
-    pub fn catch_up<E>(
-        &mut self,
-        seen: CdrPosition,
-        (newest, given_back): (CdrPosition, Vec<(Holding, i64)>),
-        mut read: impl FnMut(CdrPosition) -> Result<Option<Seen>, E>,
-    ) -> Result<(), Unseen<E>> {
-        let mut there = |position| read(position).map_err(Unseen::Unreadable)?.ok_or(Unseen::NotThere);
-        let returns = since(&self.charges, (newest, seen), &mut there)?;
-        self.returns.extend(returns);
+    /// Takes into account what corrected CDRs of the account since it was gathered, in order; the account has got back `given_back`
+    /// by then.
+    pub fn catch_up(&mut self, since: &[Return], given_back: Vec<(Holding, i64)>) {
+        let of_it = |back: &&Return| self.charges.iter().any(|charge| charge.position == back.corrects);
+        self.returns.extend(since.iter().filter(of_it).cloned());
         self.given_back = given_back;
-        Ok(())
     }
 }
 
-/// What corrects any of `charges`, of an account's CDRs from `newest` back to `seen`, which is not looked at; in order.
-fn since<E>(
-    charges: &[Charge],
+/// What corrects any CDR, of an account's CDRs from `newest` back to `seen`, which is not looked at; in order.
+///
+/// # Errors
+/// Why it is not known.
+pub fn returns_since<E>(
     (newest, seen): (CdrPosition, CdrPosition),
-    there: &mut impl FnMut(CdrPosition) -> Result<Seen, Unseen<E>>,
+    mut read: impl FnMut(CdrPosition) -> Result<Option<Seen>, E>,
 ) -> Result<Vec<Return>, Unseen<E>> {
     let (mut returns, mut at) = (Vec::new(), newest);
     for walked in 0.. {
@@ -245,9 +238,9 @@ fn since<E>(
         if walked >= WALK_MAX {
             return Err(Unseen::TooMany);
         }
-        let cdr = there(at)?;
+        let cdr = read(at).map_err(Unseen::Unreadable)?.ok_or(Unseen::NotThere)?;
         at = cdr.previous;
-        returns.extend(cdr.correction().filter(|it| charges.iter().any(|charge| charge.position == it.corrects)));
+        returns.extend(cdr.correction());
     }
     returns.reverse();
     Ok(returns)

@@ -16,6 +16,7 @@ mod cdr;
 mod context;
 mod desk;
 mod entry;
+mod rerating;
 mod session;
 mod state;
 mod values;
@@ -32,6 +33,7 @@ pub use desk::{
     Deed, DoneRequest, Dossier, Schedule, decode_done_request, decode_dossier, encode_done_request, encode_dossier,
 };
 pub use entry::{Entry, EntryEncoder, EntryHead, LogWrite, Owner, decode_entry, decode_entry_head, encode_entry};
+pub use rerating::{Rerating, ReratingPlan, ReratingState, decode_rerating, encode_rerating};
 pub use session::{SessionImage, decode_session, encode_session, encode_session_change};
 pub use state::{
     EntityKind, StoredEntity, decode_desk_value, decode_document, decode_entity, decode_owner, encode_desk_value,

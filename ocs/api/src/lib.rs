@@ -22,6 +22,7 @@ mod operations;
 mod page;
 mod refusal;
 mod request;
+mod rerating;
 mod router;
 mod sessions;
 mod subscribers;
@@ -53,6 +54,7 @@ pub use request::{
     BUCKET_DEFAULT, BUCKET_OCTETS_MAX, IDENTIFIER_OCTETS_MAX, KEY_OCTETS_MAX, PRIORITY_DEFAULT, REASON_OCTETS_MAX,
     Rejection, TopUp,
 };
+pub use rerating::{ReratingAsked, ReratingOperations, ReratingRefusal, ReratingService};
 pub use router::{ClockAccess, router};
 pub use sessions::SessionsService;
 pub use subscribers::{Basis, SubscriberPut, SubscribersService};
@@ -69,6 +71,7 @@ pub mod client {
     pub use ocs_proto::operator::v1::audit_log_client::AuditLogClient;
     pub use ocs_proto::operator::v1::catalogue_client::CatalogueClient;
     pub use ocs_proto::operator::v1::clock_client::ClockClient;
+    pub use ocs_proto::operator::v1::rerating_client::ReratingClient;
     pub use ocs_proto::operator::v1::sessions_client::SessionsClient;
     pub use ocs_proto::operator::v1::subscribers_client::SubscribersClient;
     pub use ocs_proto::operator::v1::usage_client::UsageClient;

@@ -47,6 +47,14 @@ pub fn approval(number: u64) -> String {
     format!("approvals/{number}")
 }
 
+/// What stands before the number of a re-rating.
+pub(crate) const RERATINGS: &str = "reratings/";
+
+/// The name of a re-rating.
+pub fn rerating(number: u64) -> String {
+    format!("{RERATINGS}{number}")
+}
+
 fn prefix(tenant: TenantId) -> String {
     if tenant == TenantId::default() { String::new() } else { format!("tenants/{}/", tenant.get()) }
 }

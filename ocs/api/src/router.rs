@@ -13,6 +13,7 @@ use crate::catalogue::{CatalogueOperations, CatalogueService};
 use crate::charges::ChargeOperations;
 use crate::clock::ClockService;
 use crate::operations::Operations;
+use crate::rerating::{ReratingOperations, ReratingService};
 use crate::sessions::SessionsService;
 use crate::subscribers::SubscribersService;
 use crate::usage::UsageService;
@@ -36,7 +37,7 @@ pub enum ClockAccess {
 /// When the descriptors that were built in cannot be read.
 pub async fn router<
     L: Clone,
-    O: Operations + ChargeOperations + CatalogueOperations + VoucherOperations + ApprovalOperations,
+    O: Operations + ChargeOperations + CatalogueOperations + VoucherOperations + ApprovalOperations + ReratingOperations,
 >(
     mut server: Server<L>,
     operations: Arc<O>,
@@ -62,6 +63,7 @@ pub async fn router<
         .add_service(CatalogueService::new(Arc::clone(&operations)).into_server())
         .add_service(VouchersService::new(Arc::clone(&operations)).into_server())
         .add_service(ApprovalsService::new(Arc::clone(&operations)).into_server())
+        .add_service(ReratingService::new(Arc::clone(&operations)).into_server())
         .add_service(AuditLogService::new(Arc::clone(&operations)).into_server())
         .add_service(AccountsService::new(operations).into_server())
         .add_optional_service(clock);

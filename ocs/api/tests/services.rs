@@ -12,9 +12,10 @@ use ocs_api::{
     BatchSnapshot, Caller, CatalogueOperations, CatalogueRefusal, CdrId, Changed, ChargeError, ChargeOperations,
     ChargePage, ChargesAsked, ClientAnswer, ClockAccess, ClockReading, ClockRefusal, DocumentAsked, DocumentChanged,
     DocumentFilter, DocumentName, Loaded, NewAccount, NewBatch, NewDocument, OperationError, Operations, Payer,
-    PeriodAsked, Put, Recorded, Redeemed, Redemption, RefundAsked, Refunded, Row, Selection, SessionChange,
-    SessionFilter, SessionSnapshot, Steps, SubscriberPut, SubscriberSelector, SubscriberSnapshot, TopUp, ToppedUp,
-    TransferAsked, VoucherOperations, VoucherSnapshot, WhichVoucher,
+    PeriodAsked, Put, Recorded, Redeemed, Redemption, RefundAsked, Refunded, ReratingAsked, ReratingOperations,
+    ReratingRefusal, Row, Selection, SessionChange, SessionFilter, SessionSnapshot, Steps, SubscriberPut,
+    SubscriberSelector, SubscriberSnapshot, TopUp, ToppedUp, TransferAsked, VoucherOperations, VoucherSnapshot,
+    WhichVoucher,
 };
 use ocs_proto::cdr::v1::RatedCdr;
 use ocs_proto::charging::v1 as common;
@@ -155,6 +156,33 @@ impl ApprovalOperations for InMemory {
 
     async fn reject(&self, _: Caller, _: u64, _: Box<str>) -> Result<bool, OperationError> {
         Err(OperationError::Stopping)
+    }
+}
+
+impl ReratingOperations for InMemory {
+    async fn plan(&self, _: Caller, _: ReratingAsked) -> Result<(wire::ReratingJob, bool), ReratingRefusal> {
+        Err(OperationError::Stopping.into())
+    }
+
+    async fn reratings(&self, _: Option<u64>, _: usize) -> Result<Vec<(u64, wire::ReratingJob)>, ReratingRefusal> {
+        Err(OperationError::Stopping.into())
+    }
+
+    async fn rerating(&self, _: u64) -> Result<wire::ReratingJob, ReratingRefusal> {
+        Err(OperationError::Stopping.into())
+    }
+
+    async fn approve_rerating(&self, _: Caller, _: u64) -> Result<(wire::ReratingJob, bool), ReratingRefusal> {
+        Err(OperationError::Stopping.into())
+    }
+
+    async fn cancel_rerating(
+        &self,
+        _: Caller,
+        _: u64,
+        _: Box<str>,
+    ) -> Result<(wire::ReratingJob, bool), ReratingRefusal> {
+        Err(OperationError::Stopping.into())
     }
 }
 

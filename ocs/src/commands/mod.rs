@@ -15,6 +15,7 @@ mod operator;
 mod period;
 mod print;
 mod rerate;
+mod rerating;
 mod serve;
 mod session;
 mod simulate;
@@ -62,6 +63,7 @@ pub fn run(command: Command) -> Result<ExitCode, OpenError> {
         Command::Catalogue(command) => catalogue::run(command),
         Command::Voucher(command) => voucher::run(*command),
         Command::Approval(command) => approval::run(command),
+        Command::Rerating(command) => rerating::run(command),
     }
 }
 

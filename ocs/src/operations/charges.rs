@@ -285,7 +285,8 @@ fn unreadable(error: String) -> ChargeError {
     OperationError::Store(error).into()
 }
 
-fn seen_of(cdr: StoredCdr) -> Seen {
+/// What a refund or a correction has to know of a CDR.
+pub(crate) fn seen_of(cdr: StoredCdr) -> Seen {
     Seen {
         kind: cdr.kind,
         cause: cdr.cause,
