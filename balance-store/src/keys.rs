@@ -4,7 +4,7 @@
 //! |---|---|
 //! | account, subscriber | number, 8 octets |
 //! | session | charging group, 8 octets; its id |
-//! | identifier | tenant, 2 octets; kind, 1 octet; digits as a number of 8 octets, or text |
+//! | identifier | tenant, 2 octets; kind, 1 octet; digits as a number of 8 octets, a card's number in 10, or text |
 //! | mutation | charging group, 8 octets; its idempotency key |
 //! | catalogue document | name, 0, version of 4 octets |
 //! | audit record | position, 8 octets |
@@ -15,7 +15,7 @@
 
 use rating_engine::command::EntityKey;
 use rating_engine::ids::{
-    AccountId, Digits, GroupId, IdempotencyKey, Identifier, SessionId, SubscriberId, TariffName, TenantId,
+    AccountId, Digits, GroupId, Iccid, IdempotencyKey, Identifier, SessionId, SubscriberId, TariffName, TenantId,
 };
 
 use crate::records::{Fault, Read, Reader, RecordError, identifier_kind, identifier_of};
@@ -55,7 +55,8 @@ pub fn identifier(out: &mut Vec<u8>, tenant: TenantId, identifier: &Identifier) 
         Identifier::Msisdn(digits) | Identifier::Imsi(digits) => {
             out.extend_from_slice(&digits.packed().to_be_bytes());
         }
-        Identifier::Sip(text) | Identifier::Nai(text) | Identifier::Private(text) => {
+        Identifier::Iccid(number) => out.extend_from_slice(number.packed()),
+        Identifier::Sip(text) | Identifier::Nai(text) | Identifier::Private(text) | Identifier::External(text) => {
             out.extend_from_slice(text.as_bytes());
         }
     }
@@ -171,6 +172,7 @@ pub fn read_identifier(key: &[u8]) -> Result<(TenantId, Identifier), RecordError
             let packed = <[u8; 8]>::try_from(value).map(u64::from_be_bytes).map_err(|_| wrong())?;
             Digits::from_packed(packed).ok_or_else(wrong)
         },
+        || value.try_into().ok().and_then(Iccid::from_packed).ok_or_else(wrong),
         || read_text(value, offset, "identifier key").map(Into::into),
         wrong,
     )?;
@@ -224,7 +226,15 @@ mod tests {
 
     #[test]
     fn keys_read_back_and_others_are_refused() {
-        for text in ["msisdn-00491701", "imsi-262011234567890", "sip-sip:a@b", "nai-u@realm", "private-\u{e4}"] {
+        for text in [
+            "msisdn-00491701",
+            "imsi-262011234567890",
+            "sip-sip:a@b",
+            "nai-u@realm",
+            "private-\u{e4}",
+            "iccid-8949012345678901234",
+            "external-4711",
+        ] {
             let identifier_: Identifier = text.parse().unwrap();
             let key = written(|out| identifier(out, TenantId::new(7), &identifier_));
             assert_eq!(read_identifier(&key), Ok((TenantId::new(7), identifier_)));

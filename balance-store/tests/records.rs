@@ -27,8 +27,8 @@ use rating_engine::command::{
 };
 use rating_engine::context::{Context, ImsContext, PacketContext, Plmn, Slice, SmsContext};
 use rating_engine::ids::{
-    AccountId, BucketId, CdrPosition, CounterId, Digits, GroupId, IdempotencyKey, Identifier, Lsn, OfferName, PriceId,
-    RatingGroup, ServiceId, SessionId, SubscriberId, TariffName, TenantId,
+    AccountId, BucketId, CdrPosition, CounterId, Digits, GroupId, Iccid, IdempotencyKey, Identifier, Lsn, OfferName,
+    PriceId, RatingGroup, ServiceId, SessionId, SubscriberId, TariffName, TenantId,
 };
 use rating_engine::money::{Currency, Exact, Money, Rate, Rounding};
 use rating_engine::offer::{OfferDraft, OfferVersion};
@@ -316,7 +316,9 @@ impl Dice {
             Identifier::Imsi(digits),
             Identifier::Sip(text.clone()),
             Identifier::Nai(text.clone()),
-            Identifier::Private(text),
+            Identifier::Private(text.clone()),
+            Identifier::Iccid(Iccid::parse(&digits.to_string()).unwrap()),
+            Identifier::External(text),
         ])
     }
 
@@ -1610,6 +1612,46 @@ fn the_format_is_frozen() {
         assert_eq!(records::decode_cdr(&unhex(octets)), Ok(earlier));
     }
 }
+
+/// A subscriber's names of every kind, as keys of the state and as records have them: those that came later took numbers of their
+/// own.
+#[test]
+fn names_of_every_kind_are_frozen() {
+    let (tenant, owner) = (TenantId::new(2), Owner { subscriber: SubscriberId::new(5), group: GroupId::new(7) });
+    let mut frozen = Vec::new();
+    for name in [
+        "msisdn-0049170",
+        "imsi-262011",
+        "sip-a@b",
+        "nai-a@b",
+        "private-a",
+        "iccid-8949012345678901234",
+        "external-4711",
+    ] {
+        let identifier: Identifier = name.parse().unwrap();
+        let key = octets(|out| keys::identifier(out, tenant, &identifier));
+        let entry = octets(|out| {
+            let entry = EntryEncoder::begin(out, Timestamp::default(), None);
+            entry.identifier(tenant, &identifier, Some(owner)).finish();
+        });
+        frozen.push((name, hex(&key), hex(&entry)));
+        assert_eq!(keys::read_identifier(&key), Ok((tenant, identifier)));
+    }
+    let frozen: Vec<_> = frozen.iter().map(|(name, key, entry)| (*name, &**key, &**entry)).collect();
+    assert_eq!(frozen, NAMES);
+}
+
+/// Names of tenant 2; as keys, and in entries of nothing but the name, given to
+/// subscriber 5 of group 7.
+const NAMES: [(&str, &str, &str); 7] = [
+    ("msisdn-0049170", "0002010000000000995692", "01020009020192ade504050700"),
+    ("imsi-262011", "00020200000000001341bb", "010200090202bb834d050700"),
+    ("sip-a@b", "000203614062", "01020009020303614062050700"),
+    ("nai-a@b", "000204614062", "01020009020403614062050700"),
+    ("private-a", "00020561", "0102000902050161050700"),
+    ("iccid-8949012345678901234", "0002068949012345678901234f", "0102000902068949012345678901234f050700"),
+    ("external-4711", "00020734373131", "0102000902070434373131050700"),
+];
 
 fn account_id() -> AccountId {
     typical_account().id

@@ -719,7 +719,9 @@ pub enum StateName {
 #[derive(Debug, Subcommand)]
 pub enum SubscriberCommand {
     /// Find a subscriber by its number or by any identifier.
-    #[command(after_help = "Examples:\n  ocs subscriber show msisdn-4917000000001\n  ocs subscriber show 17 -o json")]
+    #[command(
+        after_help = "Examples:\n  ocs subscriber show msisdn-4917000000001\n  ocs subscriber show iccid-8949012345678901234\n  ocs subscriber show external-CRM-4711\n  ocs subscriber show 17 -o json"
+    )]
     Show {
         /// A subscriber number or an identifier.
         who: String,

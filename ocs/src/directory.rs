@@ -9,7 +9,7 @@ use dashmap::DashMap;
 use foldhash::fast::RandomState;
 use parking_lot::RwLock;
 use rating_engine::command::Refusal;
-use rating_engine::ids::{AccountId, Digits, GroupId, Identifier, SessionId, SubscriberId, TenantId};
+use rating_engine::ids::{AccountId, Digits, GroupId, Iccid, Identifier, SessionId, SubscriberId, TenantId};
 use rating_engine::table::{Keyed, Table};
 use smallvec::{SmallVec, smallvec};
 
@@ -21,6 +21,7 @@ const PARTS: usize = 256;
 enum Name {
     Msisdn(TenantId, Digits),
     Imsi(TenantId, Digits),
+    Iccid(TenantId, Iccid),
     Other(TenantId, Box<Identifier>),
 }
 
@@ -29,7 +30,8 @@ impl Name {
         match identifier {
             Identifier::Msisdn(digits) => Self::Msisdn(tenant, *digits),
             Identifier::Imsi(digits) => Self::Imsi(tenant, *digits),
-            Identifier::Sip(_) | Identifier::Nai(_) | Identifier::Private(_) => {
+            Identifier::Iccid(number) => Self::Iccid(tenant, *number),
+            Identifier::Sip(_) | Identifier::Nai(_) | Identifier::Private(_) | Identifier::External(_) => {
                 Self::Other(tenant, Box::new(identifier.clone()))
             }
         }
@@ -39,6 +41,7 @@ impl Name {
         match self {
             Self::Msisdn(_, digits) => Identifier::Msisdn(*digits),
             Self::Imsi(_, digits) => Identifier::Imsi(*digits),
+            Self::Iccid(_, number) => Identifier::Iccid(*number),
             Self::Other(_, identifier) => (**identifier).clone(),
         }
     }
@@ -262,13 +265,19 @@ impl Directory {
 mod tests {
     use super::*;
 
+    /// A directory of millions has nearly only numbers.
+    #[test]
+    fn names_that_are_numbers_are_short() {
+        assert_eq!(std::mem::size_of::<Name>(), 16);
+    }
+
     #[test]
     fn names_go_with_whoever_has_them() {
         let directory = Directory::default();
         let tenant = TenantId::default();
         let (a, b) = ((SubscriberId::new(1), GroupId::new(1)), (SubscriberId::new(2), GroupId::new(1)));
         let names: Vec<Identifier> =
-            ["msisdn-491", "imsi-262", "sip-a@b", "msisdn-492"].map(|name| name.parse().unwrap()).into();
+            ["msisdn-491", "imsi-262", "sip-a@b", "iccid-8949", "external-17"].map(|name| name.parse().unwrap()).into();
         for name in &names {
             assert_eq!(directory.point(tenant, name.clone(), a), None);
             assert_eq!(directory.point(tenant, name.clone(), a), Some(a.0), "again");
@@ -278,7 +287,7 @@ mod tests {
         assert_eq!(directory.identifiers_of(a.0), sorted);
         assert_eq!(directory.point(tenant, names[0].clone(), b), Some(a.0));
         assert_eq!(directory.identifiers_of(b.0), names[..1]);
-        assert_eq!(directory.identifiers_of(a.0).len(), 3);
+        assert_eq!(directory.identifiers_of(a.0).len(), 4);
         for name in &names {
             directory.unpoint(tenant, name);
         }

@@ -831,6 +831,19 @@ mod tests {
         assert_eq!(lines, [2, 3, 4]);
     }
 
+    #[test]
+    fn a_card_stands_once_however_it_is_written() {
+        let read = |identifiers: &str| {
+            let line = format!(r#"{{"subscriber":1,"account":1,"tariff":"start","identifiers":[{identifiers}]}}"#);
+            subscriber_of(&line, windows, |_| None, standing)
+        };
+        let record = read(r#""iccid-8949 01","external-CRM 1""#).unwrap();
+        let named: Vec<String> = record.identifiers.iter().map(ToString::to_string).collect();
+        assert_eq!(named, ["iccid-894901", "external-CRM 1"]);
+        let twice = read(r#""iccid-8949 01","iccid-894901F""#).unwrap_err();
+        assert_eq!(twice, "identifier iccid-894901 stands in the record twice");
+    }
+
     /// The tariff `start` with the window `business`.
     fn windows(tariff: &TariffName) -> Option<BTreeSet<Box<str>>> {
         (tariff.as_str() == "start").then(|| BTreeSet::from(["business".into()]))

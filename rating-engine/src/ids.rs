@@ -249,7 +249,8 @@ name! {
     IdempotencyKey
 }
 
-/// A network's name for a subscriber, within a tenant.
+/// A name for a subscriber, within a tenant. The first five are the network's; the others are said by people and their systems
+/// only: no request of a network element carries them, so that no front end finds anybody by them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Identifier {
     /// E.164 number without `+`; at most 15 digits, packed so that leading zeros count.
@@ -262,7 +263,15 @@ pub enum Identifier {
     Nai(Box<str>),
     /// Any other private identifier.
     Private(Box<str>),
+    /// The number of the SIM card.
+    Iccid(Iccid),
+    /// The operator's own number for the subscriber, as its other systems write it: 1 to [`EXTERNAL_OCTETS_MAX`] octets
+    /// ([`Identifier::external`]).
+    External(Box<str>),
 }
+
+/// Octets of an operator's own number.
+pub const EXTERNAL_OCTETS_MAX: usize = 128;
 
 /// Up to 18 decimal digits, leading zeros kept: a 1 is put before them.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -315,6 +324,70 @@ impl fmt::Debug for Digits {
     }
 }
 
+/// The number of a SIM card (ITU-T E.118), at most 20 digits with its check digit, as the card has it: two digits an octet, the
+/// first one high, what is left filled with F.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Iccid([u8; 10]);
+
+impl Iccid {
+    /// Digits of the longest.
+    const DIGITS_MAX: usize = 20;
+    /// What stands where there is no digit.
+    const FILLER: u8 = 0xF;
+
+    /// Parses what is printed on a card or read from one: spaces are left out, and a last F, which fills what is read from a
+    /// card with an odd number of digits. The check digit is not checked: not every issuer has one.
+    pub fn parse(text: &str) -> Option<Self> {
+        let text = text.trim();
+        let text = text.strip_suffix(['F', 'f']).unwrap_or(text);
+        let (mut packed, mut digits) = ([u8::MAX; 10], 0_usize);
+        for octet in text.bytes().filter(|octet| *octet != b' ') {
+            let digit = octet.wrapping_sub(b'0');
+            let place = packed.get_mut(digits / 2).filter(|_| digit <= 9)?;
+            *place = if digits % 2 == 0 { digit << 4 | Self::FILLER } else { *place & 0xF0 | digit };
+            digits += 1;
+        }
+        (digits > 0).then_some(Self(packed))
+    }
+
+    /// The packed form, for encoders.
+    pub const fn packed(&self) -> &[u8; 10] {
+        &self.0
+    }
+
+    /// Reads the packed form back; `None` when it is no such number.
+    pub fn from_packed(packed: [u8; 10]) -> Option<Self> {
+        let mut digits = Self(packed).nibbles().skip_while(|digit| *digit <= 9).peekable();
+        (packed[0] >> 4 <= 9 && digits.all(|nibble| nibble == Self::FILLER)).then_some(Self(packed))
+    }
+
+    fn nibbles(self) -> impl Iterator<Item = u8> {
+        self.0.into_iter().flat_map(|octet| [octet >> 4, octet & 0xF])
+    }
+}
+
+impl fmt::Display for Iccid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.nibbles().take_while(|digit| *digit <= 9).try_for_each(|digit| digit.fmt(f))
+    }
+}
+
+impl fmt::Debug for Iccid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl Identifier {
+    /// An operator's own number; `None` for one that is empty or too long, has control characters, or white space around it.
+    pub fn external(text: &str) -> Option<Self> {
+        let is_one = (1..=EXTERNAL_OCTETS_MAX).contains(&text.len())
+            && text.trim() == text
+            && !text.chars().any(char::is_control);
+        is_one.then(|| Self::External(text.into()))
+    }
+}
+
 impl fmt::Display for Identifier {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -323,6 +396,8 @@ impl fmt::Display for Identifier {
             Self::Sip(text) => write!(f, "sip-{text}"),
             Self::Nai(text) => write!(f, "nai-{text}"),
             Self::Private(text) => write!(f, "private-{text}"),
+            Self::Iccid(number) => write!(f, "iccid-{number}"),
+            Self::External(text) => write!(f, "external-{text}"),
         }
     }
 }
@@ -344,7 +419,18 @@ impl std::str::FromStr for Identifier {
             "sip" => Ok(Self::Sip(value.into())),
             "nai" => Ok(Self::Nai(value.into())),
             "private" => Ok(Self::Private(value.into())),
-            _ => Err(format!("'{kind}' is no kind of identifier; use msisdn, imsi, sip, nai or private")),
+            "iccid" => Iccid::parse(value)
+                .map(Self::Iccid)
+                .ok_or_else(|| format!("'{value}' is not 1 to {} decimal digits", Iccid::DIGITS_MAX)),
+            "external" => Self::external(value).ok_or_else(|| {
+                format!(
+                    "'{value}' is no number of another system: 1 to {EXTERNAL_OCTETS_MAX} octets, no control characters, no \
+                     white space around it"
+                )
+            }),
+            _ => Err(format!(
+                "'{kind}' is no kind of identifier; use msisdn, imsi, sip, nai, private, iccid or external"
+            )),
         }
     }
 }
@@ -361,5 +447,41 @@ mod tests {
         assert_eq!(Digits::from_packed(zero.packed()), Some(zero));
         assert_eq!(Digits::parse(""), None);
         assert_eq!(Digits::parse("1234567890123456789"), None);
+    }
+
+    /// One card is one name, however it was written down.
+    #[test]
+    fn a_card_is_known_by_its_digits_however_they_are_written() {
+        let card: Identifier = "iccid-8949012345678901234".parse().unwrap();
+        for written in ["iccid-8949 0123 4567 8901 234", "iccid-8949012345678901234F", "iccid- 89490123456789012 34f "]
+        {
+            assert_eq!(written.parse(), Ok(card.clone()), "{written}");
+        }
+        assert_eq!(card.to_string(), "iccid-8949012345678901234");
+        for text in ["8949012345678901234", "89490123456789012345", "00", "8"] {
+            let number = Iccid::parse(text).unwrap();
+            assert_eq!(number.to_string(), text);
+            assert_eq!(Iccid::from_packed(*number.packed()), Some(number));
+        }
+        let (short, long) = (Iccid::parse("12").unwrap(), Iccid::parse("123").unwrap());
+        assert_ne!(short, long);
+        for bad in ["", " ", "F", "894901234567890123456", "8949FF", "8949F0", "89-49", "8949x", "+8949"] {
+            assert_eq!(Iccid::parse(bad), None, "{bad}");
+        }
+        assert_eq!(Iccid::from_packed([0xFF; 10]), None, "no digit");
+        assert_eq!(Iccid::from_packed([0x12, 0xF3, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]), None, "a gap");
+        assert_eq!(Iccid::from_packed([0x1A; 10]), None, "no digits");
+    }
+
+    #[test]
+    fn a_number_of_another_system_is_kept_as_it_is() {
+        for text in ["external-4711", "external-CRM/00 17-a", "external-K\u{f6}ln"] {
+            assert_eq!(text.parse::<Identifier>().unwrap().to_string(), text);
+        }
+        let longest = format!("external-{}", "x".repeat(EXTERNAL_OCTETS_MAX));
+        assert!(longest.parse::<Identifier>().is_ok());
+        for bad in ["external-", "external- 1", "external-1 ", "external-a\tb", &format!("{longest}x")] {
+            assert!(bad.parse::<Identifier>().is_err(), "{bad:?}");
+        }
     }
 }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rating_engine::account::{AccountState, Flow, Holding, Origin};
 use rating_engine::cdr::{Cause, CdrKind, Payer};
 use rating_engine::command::{Denial, RequestKind};
-use rating_engine::ids::{BucketId, Digits, Identifier, RatingGroup, ServiceId, TariffName};
+use rating_engine::ids::{BucketId, Digits, Iccid, Identifier, RatingGroup, ServiceId, TariffName};
 use rating_engine::money::{Currency, Money};
 use rating_engine::tariff::{Service, ServiceKey, TariffVersion};
 use rating_engine::time::Timestamp;
@@ -126,7 +126,10 @@ impl Writer<'_> {
         self.u8(identifier_kind(identifier));
         match identifier {
             Identifier::Msisdn(digits) | Identifier::Imsi(digits) => self.u64(digits.packed()),
-            Identifier::Sip(text) | Identifier::Nai(text) | Identifier::Private(text) => self.str(text),
+            Identifier::Iccid(number) => self.raw(number.packed()),
+            Identifier::Sip(text) | Identifier::Nai(text) | Identifier::Private(text) | Identifier::External(text) => {
+                self.str(text)
+            }
         }
     }
 
@@ -168,13 +171,16 @@ pub(crate) const fn identifier_kind(identifier: &Identifier) -> u8 {
         Identifier::Sip(_) => 3,
         Identifier::Nai(_) => 4,
         Identifier::Private(_) => 5,
+        Identifier::Iccid(_) => 6,
+        Identifier::External(_) => 7,
     }
 }
 
-/// The identifier of a kind, from its digits or its text.
+/// The identifier of a kind, from its digits, its card's number or its text.
 pub(crate) fn identifier_of<E>(
     kind: u8,
     digits: impl FnOnce() -> Result<Digits, E>,
+    card: impl FnOnce() -> Result<Iccid, E>,
     text: impl FnOnce() -> Result<Box<str>, E>,
     unknown: impl FnOnce() -> E,
 ) -> Result<Identifier, E> {
@@ -184,6 +190,8 @@ pub(crate) fn identifier_of<E>(
         3 => Identifier::Sip(text()?),
         4 => Identifier::Nai(text()?),
         5 => Identifier::Private(text()?),
+        6 => Identifier::Iccid(card()?),
+        7 => Identifier::External(text()?),
         _ => return Err(unknown()),
     })
 }
@@ -305,11 +313,15 @@ impl Reader<'_> {
         match kind {
             1 | 2 => {
                 let digits = Digits::from_packed(self.u64("identifier")?);
-                identifier_of(kind, || digits.ok_or_else(wrong), || Err(wrong()), wrong)
+                identifier_of(kind, || digits.ok_or_else(wrong), || Err(wrong()), || Err(wrong()), wrong)
+            }
+            6 => {
+                let card = Iccid::from_packed(self.array("identifier")?);
+                identifier_of(kind, || Err(wrong()), || card.ok_or_else(wrong), || Err(wrong()), wrong)
             }
             _ => {
                 let text = self.str("identifier")?;
-                identifier_of(kind, || Err(wrong()), || Ok(text.into()), wrong)
+                identifier_of(kind, || Err(wrong()), || Err(wrong()), || Ok(text.into()), wrong)
             }
         }
     }

@@ -223,6 +223,8 @@ fn write_identifier(writer: &mut MessageWriter<'_>, identifier: &Identifier) {
         Identifier::Sip(text) => (2, &**text),
         Identifier::Nai(text) => (3, &**text),
         Identifier::Private(text) => (4, &**text),
+        // No Subscription-Id-Type (RFC 8506 8.47) says these.
+        Identifier::Iccid(_) | Identifier::External(_) => return,
     };
     writer.grouped(AvpCode::SUBSCRIPTION_ID, |writer| {
         writer.u32(AvpCode::SUBSCRIPTION_ID_TYPE, kind);
