@@ -93,6 +93,8 @@ pub enum Subject {
     Subscriber(SubscriberId),
     /// A session.
     Session(SessionId),
+    /// What no shard has.
+    Beside,
 }
 
 /// What there was of a subject at an instant.
@@ -104,6 +106,8 @@ pub enum Seen {
     Subscriber(Option<Box<Subscriber>>),
     /// Whether the session was open.
     Session(bool),
+    /// Nothing.
+    Beside,
 }
 
 impl Subject {
@@ -112,6 +116,8 @@ impl Subject {
         match change {
             Change::OpenAccount(account) => Self::Account(account.id),
             Change::PutSubscriber(subscriber) => Self::Subscriber(subscriber.id),
+            Change::RemoveMember { subscriber, .. } => Self::Subscriber(*subscriber),
+            Change::Describe(_) => Self::Beside,
             Change::Release { session, .. } => Self::Session(session.clone()),
             Change::TopUp { account, .. }
             | Change::Adjust { account, .. }
@@ -131,6 +137,7 @@ impl Subject {
         match self {
             Self::Account(id) => Seen::Account(shard.account(*id).cloned().map(Box::new)),
             Self::Subscriber(id) => Seen::Subscriber(shard.subscriber(*id).cloned().map(Box::new)),
+            Self::Beside => Seen::Beside,
             Self::Session(id) => Seen::Session(shard.session(id).is_some_and(Session::is_open)),
         }
     }
@@ -149,7 +156,7 @@ impl Seen {
                 let say = |open: bool| if open { "open" } else { "ended" };
                 differences.note("session", say(*before), say(*after));
             }
-            (Self::Account(_) | Self::Subscriber(_) | Self::Session(_), _) => {}
+            (Self::Account(_) | Self::Subscriber(_) | Self::Session(_) | Self::Beside, _) => {}
         }
         differences
     }

@@ -5,7 +5,7 @@
 //! log as everything else, so that an import that is interrupted can be run again: what is there already is left alone
 //! and counted.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
@@ -325,8 +325,13 @@ pub fn read_accounts(
     fits: impl Fn(&Account) -> Result<(), String>,
 ) -> Result<Vec<Account>, ImportErrors> {
     let mut seen = hash_set();
+    let mut tenants: HashMap<GroupId, TenantId, foldhash::fast::RandomState> = HashMap::default();
     read_lines(files, |raw: RawAccount| {
         let account = account(&raw)?;
+        let (group, tenant) = (account.group, account.tenant);
+        if *tenants.entry(group).or_insert(tenant) != tenant {
+            return Err(format!("charging group {group} stands in these files with accounts of another tenant"));
+        }
         if !seen.insert(account.id.get()) {
             return Err(format!("account {} stands in these files twice", account.id));
         }
@@ -807,12 +812,14 @@ mod tests {
             r#"{"account":4,"currency":"EUR","colour":"red"}"#,
             "\n",
             "nonsense\n",
+            r#"{"account":5,"group":1,"tenant":2,"currency":"EUR"}"#,
         ));
         let errors = read_accounts(&[file.path().to_owned()], |_| Ok(())).unwrap_err();
         let lines: Vec<usize> = errors.shown.iter().map(|error| error.line).collect();
-        assert_eq!(lines, [2, 3, 4, 5, 6]);
+        assert_eq!(lines, [2, 3, 4, 5, 6, 7]);
         assert!(errors.shown[2].reason.contains("more than 6 decimals"), "{}", errors.shown[2]);
         assert!(errors.shown[3].reason.contains("colour"), "{}", errors.shown[3]);
+        assert!(errors.shown[5].reason.contains("another tenant"), "{}", errors.shown[5]);
     }
 
     #[test]

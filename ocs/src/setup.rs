@@ -174,6 +174,12 @@ impl<'a> There<'a> {
         self.shards.with(group, |shard| shard.account(account).map(Standing::of))
     }
 
+    /// The tenant of a charging group; `None` where no account is in it.
+    pub fn tenant_of(&self, group: GroupId) -> Option<TenantId> {
+        let first = |shard: &mut Shard| shard.accounts_of(group, AccountId::default()).next().map(|first| first.tenant);
+        self.shards.with(group, first)
+    }
+
     /// A subscriber, looked up by its number over all groups; `likely` is looked into first.
     pub fn subscriber(&self, id: SubscriberId, likely: GroupId) -> Option<Subscriber> {
         let likely = self.shards.index(likely);
@@ -268,6 +274,9 @@ impl<'a> There<'a> {
                 "account {id} is there with currency {} and tenant {}, which it keeps",
                 there.currency,
                 there.tenant.get()
+            )),
+            None if self.tenant_of(group).is_some_and(|tenant| tenant != account.tenant) => Err(format!(
+                "account {id}: charging group {group} is of another tenant; give it a group of its own tenant's accounts"
             )),
             None if account.clone().open_totals().is_none() => Err(format!("account {id}: what it holds does not fit")),
             None => Ok(false),

@@ -309,6 +309,11 @@ impl Counters {
         }
     }
 
+    /// Forgets what was counted under these ids.
+    pub(crate) fn forget(&mut self, ids: &[CounterId]) {
+        self.0.retain(|counter| !ids.contains(&counter.id));
+    }
+
     /// Counts `more` units that were used at `at`; `cycle` is the one that `at` is in, its first instant and the first after.
     pub fn count(&mut self, id: &CounterId, unit: Unit, more: u64, at: Timestamp, cycle: (Timestamp, Timestamp)) {
         let place = self.0.iter().position(|counter| counter.id == *id);
@@ -591,6 +596,11 @@ pub struct Subscription {
 }
 
 impl Subscription {
+    /// Whether somebody said when it is over.
+    pub fn has_end(&self) -> bool {
+        self.ends_at != Timestamp::NEVER
+    }
+
     /// Whether any cycle of it has begun.
     pub fn has_begun(&self) -> bool {
         self.cycle_start < self.cycle_end

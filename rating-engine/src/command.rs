@@ -323,6 +323,15 @@ pub enum Change {
     OpenAccount(Box<crate::account::Account>),
     /// Make or replace a subscriber; one that is there keeps its counters.
     PutSubscriber(Subscriber),
+    /// Close a member of a group that uses nothing any more.
+    RemoveMember {
+        /// The group.
+        group: GroupId,
+        /// The member.
+        subscriber: SubscriberId,
+    },
+    /// Change nothing here: what people say of a group stands beside its shard; only the request is remembered.
+    Describe(GroupId),
     /// Pay in.
     TopUp {
         /// The account.
@@ -435,7 +444,11 @@ impl Change {
             | Self::SetCredit { account, .. } => Some(*account),
             Self::Correct(correction) => Some(correction.known.account),
             Self::GiveBack(back) => Some(back.account),
-            Self::OpenAccount(_) | Self::PutSubscriber(_) | Self::Release { .. } => None,
+            Self::OpenAccount(_)
+            | Self::PutSubscriber(_)
+            | Self::RemoveMember { .. }
+            | Self::Describe(_)
+            | Self::Release { .. } => None,
         }
     }
 
@@ -444,7 +457,7 @@ impl Change {
         match self {
             Self::OpenAccount(account) => Some(account.id),
             Self::PutSubscriber(subscriber) => Some(subscriber.account),
-            Self::Release { .. } => None,
+            Self::RemoveMember { .. } | Self::Describe(_) | Self::Release { .. } => None,
             Self::TopUp { .. }
             | Self::Adjust { .. }
             | Self::Extend { .. }

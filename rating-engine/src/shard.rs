@@ -11,6 +11,7 @@
 
 mod archive;
 mod event;
+mod members;
 mod mutate;
 mod offers;
 mod purchases;
@@ -30,6 +31,7 @@ use smallvec::SmallVec;
 
 use self::archive::Ended;
 pub use self::archive::{Archived, Leaving};
+use self::members::Numbers;
 use self::refusals::{RefusalKey, Refusals};
 use self::serve::{release, serve_all};
 pub use self::stored::{Entity, Image};
@@ -156,6 +158,9 @@ pub struct Shard {
     limits: Limits,
     accounts: Table<Slot<Account, Timestamp>>,
     subscribers: Table<Slot<Subscriber>>,
+    /// Accounts, and subscribers, by charging group.
+    group_accounts: Numbers,
+    group_members: Numbers,
     sessions: HashMap<SessionId, SessionSlot>,
     archived: Table<Archived>,
     mutations: HashMap<MutationKey, Slot<MutationRecord>>,
@@ -563,14 +568,25 @@ impl Shard {
         // Nearly all of memory is accounts.
         account.buckets.shrink_to_fit();
         account.totals.shrink_to_fit();
-        let id = account.id;
-        self.accounts.insert(Slot::of_account(account, lsn));
+        let (id, group) = (account.id, account.group);
+        self.group_accounts.note(group, id.get());
+        if let Some(before) = self.accounts.insert(Slot::of_account(account, lsn)).map(|slot| slot.value.group)
+            && before != group
+        {
+            self.group_accounts.lose(before, id.get());
+        }
         self.queue_account(id, Timestamp::from_millis(i64::MIN));
     }
 
     fn put_subscriber(&mut self, mut subscriber: Subscriber, lsn: Lsn) {
         self.tariff_names.share(&mut subscriber.tariff);
-        self.subscribers.insert(Slot::new(subscriber, lsn));
+        let (id, group) = (subscriber.id, subscriber.group);
+        self.group_members.note(group, id.get());
+        if let Some(before) = self.subscribers.insert(Slot::new(subscriber, lsn)).map(|slot| slot.value.group)
+            && before != group
+        {
+            self.group_members.lose(before, id.get());
+        }
     }
 
     fn put_mutation(&mut self, key: MutationKey, record: MutationRecord, lsn: Lsn) {

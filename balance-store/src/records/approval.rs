@@ -101,6 +101,8 @@ impl Credited {
             Change::SetCredit { account, limit } => Some(Self::Limit { account: *account, limit: *limit }),
             Change::OpenAccount(_)
             | Change::PutSubscriber(_)
+            | Change::RemoveMember { .. }
+            | Change::Describe(_)
             | Change::Adjust { .. }
             | Change::Extend { .. }
             | Change::Buy { .. }

@@ -107,6 +107,8 @@ impl Desk {
             Change::SetCredit { .. } | Change::Buy { .. } | Change::Replace { .. } | Change::Extend { .. } => true,
             Change::OpenAccount(_)
             | Change::PutSubscriber(_)
+            | Change::RemoveMember { .. }
+            | Change::Describe(_)
             | Change::TopUp { .. }
             | Change::Cancel { .. }
             | Change::Correct(_)
@@ -137,7 +139,8 @@ impl Desk {
                 self.charging.directory.find(selection.tenant, identifier).map(|(subscriber, _)| subscriber)
             }
             AccountSelector::Id(_) => {
-                let mut of_it = shard.subscribers().filter(|subscriber| subscriber.account == account.id);
+                let members = shard.members_of(account.group, SubscriberId::default());
+                let mut of_it = members.filter(|subscriber| subscriber.account == account.id);
                 of_it.next().filter(|_| of_it.next().is_none()).map(|only| only.id)
             }
         }

@@ -95,6 +95,8 @@ impl Shard {
         match change {
             Change::OpenAccount(account) => self.open_account(*account, effects),
             Change::PutSubscriber(subscriber) => self.replace_subscriber(subscriber, effects),
+            Change::RemoveMember { group, subscriber } => self.remove_member(group, subscriber, effects),
+            Change::Describe(_) => Ok(()),
             Change::SetState { account, state } => self.set_state(account, state),
             Change::SetCredit { account, limit } => self.set_credit(account, limit),
             Change::TopUp { account, amount, bucket } => {
@@ -132,6 +134,7 @@ impl Shard {
         let account = match change {
             Change::OpenAccount(account) => return Ok(account.group),
             Change::PutSubscriber(subscriber) => return Ok(subscriber.group),
+            Change::RemoveMember { group, .. } | Change::Describe(group) => return Ok(*group),
             Change::Release { session, .. } => self.sessions.get(session).map(|slot| slot.value.account),
             Change::TopUp { .. }
             | Change::Adjust { .. }
@@ -154,6 +157,10 @@ impl Shard {
         }
         if account.buckets.len() > BUCKETS_MAX {
             return Err(TOO_MANY_BUCKETS);
+        }
+        let other = self.accounts_of(account.group, AccountId::default()).next();
+        if other.is_some_and(|other| other.tenant != account.tenant) {
+            return Err(Refusal::Invalid("the accounts of a charging group are of one tenant"));
         }
         account.sort_buckets();
         account.open_totals().ok_or(Refusal::Invalid("what the account holds does not fit"))?;
@@ -180,7 +187,7 @@ impl Shard {
             }
         }
         // What it has used meanwhile is nobody's to say.
-        let used = self.subscribers.get(&subscriber.id).map(|slot| slot.value.counters.clone());
+        let used = self.subscriber(subscriber.id).map(|there| self.used_by(there, subscriber.account)).transpose()?;
         let subscriber = Subscriber { counters: used.unwrap_or_else(|| subscriber.counters.clone()), ..subscriber };
         effects.writes.push(Write::Subscriber(subscriber.id));
         self.put_subscriber(subscriber, Lsn::default());

@@ -194,8 +194,14 @@ impl Shard {
                     return;
                 }
                 match &key {
-                    EntityKey::Account(id) => drop(self.accounts.remove(id)),
-                    EntityKey::Subscriber(id) => drop(self.subscribers.remove(id)),
+                    EntityKey::Account(id) => {
+                        self.accounts.remove(id);
+                        self.group_accounts.lose(group, id.get());
+                    }
+                    EntityKey::Subscriber(id) => {
+                        self.subscribers.remove(id);
+                        self.group_members.lose(group, id.get());
+                    }
                     EntityKey::Mutation(id) => drop(self.mutations.remove(id)),
                     EntityKey::Session(id) => {
                         self.sessions.remove(id);

@@ -33,6 +33,7 @@
 //! member A M                                                   subscriber M of account A
 //! 2027-02-01T00:00:00Z buy A m / buy A m for M / cancel A 1    an instant by the calendar
 //! buy A m from 100s / cancel A 1 now / cancel A 1 at 100s / replace A 1 l [now | at 100s]
+//! 9s move M B    9s remove M                                   member M goes over to account B; is one no more
 //! A counter voice 120s    A holds m 0 active, day 0 cancelled, l 0 awaited, xl 3 unpaid
 //! ```
 //!
@@ -40,7 +41,9 @@
 
 use std::fmt::Write as _;
 
-use rating_engine::account::{Account, AccountState, Bucket, BucketScope, Holding, Origin, Sponsor, SubscriptionState};
+use rating_engine::account::{
+    Account, AccountState, Bucket, BucketScope, Holding, Origin, Sponsor, Subscriber, SubscriptionState,
+};
 use rating_engine::calendar::{Calendar, Span, Weekday, Window, WindowId, Zone};
 use rating_engine::cdr::{CdrKind, Payer};
 use rating_engine::command::{
@@ -403,6 +406,18 @@ impl Teller {
                 let (account, valid_to) = (AccountId::new(account_number(name)), self.instant(until));
                 let extend = Change::Extend { account, bucket: BucketId::new(id), valid_to };
                 mutated(&self.world().mutate(extend, at(seconds)))
+            }
+            ["move", name, account] => {
+                let id = SubscriberId::new(account_number(name));
+                let member = self.world().shard.subscriber(id).expect("it is there").clone();
+                let account = AccountId::new(account_number(account));
+                let moved = Change::PutSubscriber(Subscriber { account, ..member });
+                mutated(&self.world().mutate(moved, at(seconds)))
+            }
+            ["remove", name] => {
+                let subscriber = SubscriberId::new(account_number(name));
+                let group = self.world().shard.subscriber(subscriber).expect("it is there").group;
+                mutated(&self.world().mutate(Change::RemoveMember { group, subscriber }, at(seconds)))
             }
             ["credit", name, limit] => {
                 let set = Change::SetCredit { account: AccountId::new(account_number(name)), limit: money(limit) };
