@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use prost::Message;
 
 /// Every file with a service; what they import comes with them.
-const FILES: [&str; 11] = [
+const FILES: [&str; 12] = [
     CDR_FILE,
     "ocs/operator/v1/accounts.proto",
     "ocs/operator/v1/approvals.proto",
@@ -14,6 +14,7 @@ const FILES: [&str; 11] = [
     "ocs/operator/v1/catalogue.proto",
     "ocs/operator/v1/clock.proto",
     "ocs/operator/v1/rerating.proto",
+    "ocs/operator/v1/groups.proto",
     "ocs/operator/v1/sessions.proto",
     "ocs/operator/v1/subscribers.proto",
     "ocs/operator/v1/usage.proto",

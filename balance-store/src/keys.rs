@@ -93,6 +93,10 @@ pub enum Drawer {
     ApprovalKeys,
     /// Re-ratings, by number.
     Reratings,
+    /// What is said of charging groups, by tenant and number.
+    Groups,
+    /// The numbers of charging groups, by tenant and external id.
+    GroupIds,
 }
 
 impl Drawer {
@@ -107,6 +111,8 @@ impl Drawer {
             Self::Approvals => 13,
             Self::ApprovalKeys => 14,
             Self::Reratings => 15,
+            Self::Groups => 20,
+            Self::GroupIds => 21,
         }
     }
 }

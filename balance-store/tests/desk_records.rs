@@ -1,12 +1,13 @@
-//! Records of vouchers, approvals and re-ratings: what is read back is what was written, damage is refused, and the octets that exist on
+//! Records of vouchers, approvals, re-ratings and charging groups: what is read back is what was written, damage is refused, and the octets that exist on
 //! disks stay readable.
 
 #![cfg(test)]
 
 use balance_store::records::{
-    Approval, BatchState, Credited, Decision, Fate, RecordError, Rerating, ReratingPlan, ReratingState, Tries, Voucher,
-    VoucherBatch, decode_approval, decode_rerating, decode_tries, decode_voucher, decode_voucher_batch,
-    encode_approval, encode_rerating, encode_tries, encode_voucher, encode_voucher_batch,
+    Approval, BatchState, Credited, Decision, Fate, GroupWords, RecordError, Rerating, ReratingPlan, ReratingState,
+    Tries, Voucher, VoucherBatch, decode_approval, decode_group, decode_rerating, decode_tries, decode_voucher,
+    decode_voucher_batch, encode_approval, encode_group, encode_rerating, encode_tries, encode_voucher,
+    encode_voucher_batch,
 };
 use proptest::prelude::*;
 use rating_engine::account::{Bucket, Holding, Origin};
@@ -133,6 +134,10 @@ fn reratings() -> [Rerating; 3] {
     [planning, running, failed]
 }
 
+fn words() -> GroupWords {
+    GroupWords { display_name: "Müller family".into(), external_id: "HOUSE-7".into() }
+}
+
 fn octets(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = Vec::new();
     write(&mut out);
@@ -174,6 +179,9 @@ fn what_was_written_is_read_back_and_nothing_else() {
     for rerating in reratings() {
         reads(&rerating, &octets(|out| encode_rerating(out, &rerating)), decode_rerating);
     }
+    for words in [words(), GroupWords::default()] {
+        reads(&words, &octets(|out| encode_group(out, &words)), decode_group);
+    }
 }
 
 /// What is held back is what is done: the change and the key that were asked for.
@@ -205,6 +213,7 @@ fn the_format_is_frozen() {
         ("approved", octets(|out| encode_approval(out, &approved)), APPROVED),
         ("rejected", octets(|out| encode_approval(out, &rejected)), REJECTED),
         ("re-rating", octets(|out| encode_rerating(out, &reratings()[1])), RERATING),
+        ("group", octets(|out| encode_group(out, &words())), GROUP),
     ] {
         assert_eq!(hex(&written), frozen, "{name}");
     }
@@ -219,6 +228,7 @@ proptest! {
         let _ = decode_tries(&octets);
         let _ = decode_approval(&octets);
         let _ = decode_rerating(&octets);
+        let _ = decode_group(&octets);
     }
 }
 
@@ -230,5 +240,6 @@ const TRIES: &str =
     "0182fa9989e36802d2cfe285e36801010101010101010101010101010101a2dfe285e368ffffffffffffffffffffffffffffffff";
 const PENDING: &str = "014d024555520e4163636f756e74732f546f70557004616e6e6182c0e285e36882d0c6c6e768056b65792d31fedcba987654321008676f6f6477696c6c00e9078088debe010570726f6d6f0000070282b095d8e36800";
 const APPROVED: &str = "014d024555520e4163636f756e74732f546f70557004616e6e6182c0e285e36882d0c6c6e768056b65792d31fedcba987654321008676f6f6477696c6c01e9078088debe01046d61696e010362656ed2cce385e368";
+const GROUP: &str = "010e4dc3bc6c6c65722066616d696c7907484f5553452d37";
 const REJECTED: &str = "014d024555520e4163636f756e74732f546f70557004616e6e6182c0e285e36882d0c6c6e768056b65792d31fedcba987654321008676f6f6477696c6c02e9078088debe01020362656ed2cce385e368";
 const RERATING: &str = "010704676f6c6482c0e285e36882b095d8e368e90704616e6e6182eaccdbe368056d61726368fedcba98765432100b77726f6e6720707269636502c0843dd804a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5014555520280b4913a010362656ec293d4dbe3688002ff0101110f69742077617320726566756e646564";

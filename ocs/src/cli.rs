@@ -69,6 +69,9 @@ pub enum Command {
     /// Subscribers: find, put, load in bulk.
     #[command(subcommand)]
     Subscriber(SubscriberCommand),
+    /// Charging groups: families, employers and pools, their accounts and members.
+    #[command(subcommand)]
+    Group(GroupCommand),
     /// Open sessions: list, show, have the client ask again or stop, release.
     #[command(subcommand)]
     Session(SessionCommand),
@@ -778,6 +781,132 @@ pub enum SubscriberCommand {
         /// Form.
         #[arg(long, short, value_enum, default_value_t = Output::Table)]
         output: Output,
+    },
+}
+
+/// `ocs group`.
+#[derive(Debug, Subcommand)]
+pub enum GroupCommand {
+    /// Show a group with its first accounts and what is in them.
+    #[command(after_help = "Examples:\n  ocs group show 5001\n  ocs group show external-HOUSE-7 -o json")]
+    Show {
+        /// Its number, or external- and the number that other systems know it by.
+        group: String,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// List the groups that have a name or an external number.
+    #[command(after_help = "Examples:\n  ocs group list\n  ocs group list -o csv")]
+    List {
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// List the members of a group: who pays for them, by which tariff, what they may use of shared buckets.
+    #[command(after_help = "Examples:\n  ocs group members 5001\n  ocs group members external-HOUSE-7 -o json")]
+    Members {
+        /// Its number, or external- and the number that other systems know it by.
+        group: String,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// List the accounts of a group.
+    #[command(after_help = "Examples:\n  ocs group accounts 5001\n  ocs group accounts 5001 -o csv")]
+    Accounts {
+        /// Its number, or external- and the number that other systems know it by.
+        group: String,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Say what a group is called, in place of what was said before; its first account has made it.
+    #[command(
+        after_help = "Examples:\n  ocs group put 5001 --display-name 'Miller family' --external HOUSE-7\n  ocs group put 5001 --display-name 'Miller family' --etag 0123456789abcdef"
+    )]
+    Put {
+        /// Its number.
+        group: String,
+        /// What people call it.
+        #[arg(long, default_value = "")]
+        display_name: String,
+        /// The number that your other systems know it by; no other group has it.
+        #[arg(long, default_value = "")]
+        external: String,
+        /// Only if its etag still is this one.
+        #[arg(long, default_value = "")]
+        etag: String,
+        /// How it is asked.
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Have a member go over to another account of its group. Its open sessions go on with the account it leaves.
+    #[command(
+        after_help = "Examples:\n  ocs group move 7001 --to 5002\n  ocs group move msisdn-4915550001 --to 5002 --dry-run"
+    )]
+    Move {
+        /// Its number, or any of its identifiers.
+        member: String,
+        /// The account's number.
+        #[arg(long)]
+        to: u64,
+        /// Only if its etag still is this one.
+        #[arg(long, default_value = "")]
+        etag: String,
+        /// How it is asked.
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Have another account of its group pay part of what a member uses, or nobody.
+    #[command(
+        after_help = "Examples:\n  ocs group sponsor 7001 --account 5001 --allowance\n  ocs group sponsor 7001 --account 5001 --window business\n  ocs group sponsor 7001 --none"
+    )]
+    Sponsor {
+        /// Its number, or any of its identifiers.
+        member: String,
+        /// The number of the account that pays.
+        #[arg(long, required_unless_present = "none")]
+        account: Option<u64>,
+        /// A window of the member's tariff in which it pays for everything.
+        #[arg(long, requires = "account")]
+        window: Vec<String>,
+        /// Its buckets pay first in all other windows.
+        #[arg(long, requires = "account")]
+        allowance: bool,
+        /// Nobody pays any more.
+        #[arg(long, conflicts_with_all = ["account", "window", "allowance"])]
+        none: bool,
+        /// Only if its etag still is this one.
+        #[arg(long, default_value = "")]
+        etag: String,
+        /// How it is asked.
+        #[command(flatten)]
+        asking: Asking,
+    },
+    /// Close a member that has no open sessions; its identifiers are free for somebody else.
+    #[command(after_help = "Example:\n  ocs group remove 7001 --reason 'left the family'")]
+    Remove {
+        /// Its number, or any of its identifiers.
+        member: String,
+        /// Only if its etag still is this one.
+        #[arg(long, default_value = "")]
+        etag: String,
+        /// How it is asked.
+        #[command(flatten)]
+        asking: Asking,
     },
 }
 

@@ -232,6 +232,14 @@ impl Edge {
         own.map(|(key, value)| (key.clone(), value.clone())).collect()
     }
 
+    /// How many records of the desk there are whose keys begin with `prefix`.
+    pub fn desk_len(&self, prefix: &[u8]) -> usize {
+        let desk = self.desk.read();
+        desk.range::<[u8], _>((Bound::Included(prefix), Bound::Unbounded))
+            .take_while(|(key, _)| key.starts_with(prefix))
+            .count()
+    }
+
     /// Reads the desk from the state store; returns the record of the highest entry.
     ///
     /// # Errors
@@ -429,5 +437,6 @@ mod tests {
             assert_eq!(edge.desk_record(&desk(Drawer::Requests, b"a")).as_deref(), Some(&b"other"[..]));
         }
         assert_eq!(edge.desk_records(&desk(Drawer::Drafts, b""), Some(&key(b"a")), 10).len(), 1);
+        assert_eq!((edge.desk_len(&desk(Drawer::Drafts, b"")), again.desk_len(&desk(Drawer::Drafts, b""))), (2, 1));
     }
 }

@@ -7,6 +7,7 @@ mod approvals;
 mod audit;
 mod catalogue;
 pub(crate) mod charges;
+mod groups;
 mod rerating;
 mod sessions;
 mod subscribers;
@@ -28,7 +29,7 @@ use ocs_proto::cdr::v1::RatedCdr;
 use ocs_proto::operator::v1 as wire;
 use rating_engine::account::Account;
 use rating_engine::command::{Command, Mutation, MutationOutcome, Refusal, Request};
-use rating_engine::ids::{AccountId, CdrPosition, GroupId, Lsn, PartitionId, SessionId, TenantId};
+use rating_engine::ids::{AccountId, CdrPosition, GroupId, Lsn, PartitionId, SessionId, SubscriberId, TenantId};
 use rating_engine::money::Money;
 use rating_engine::session::Session;
 use rating_engine::shard::Shard;
@@ -62,6 +63,7 @@ pub struct Desk {
     /// Held by the one simulation of a period that may run.
     simulating: Arc<Semaphore>,
     vault: Arc<Vault>,
+    saying: groups::Saying,
     approvers: Arc<Approvers>,
     rerater: Arc<Rerater>,
 }
@@ -99,8 +101,8 @@ impl Desk {
             walks: Semaphore::new(WALKS_MAX),
         };
         let (charging, files, simulating) = (charging.clone(), Arc::new(files), Arc::new(Semaphore::new(1)));
-        let (vault, approvers) = (Arc::default(), Arc::default());
-        Self { charging, files, mark, asking: None, publisher, simulating, vault, approvers, rerater }
+        let (vault, saying, approvers) = (Arc::default(), Arc::default(), Arc::default());
+        Self { charging, files, mark, asking: None, publisher, simulating, vault, saying, approvers, rerater }
     }
 
     /// Asks sessions that wait for money to ask again when it arrives.
@@ -227,14 +229,15 @@ fn look<T>(
     })
 }
 
-/// Everything about an account that is shown, and the entry it follows from. Walks its shard.
+/// Everything about an account that is shown, and the entry it follows from. Walks its shard's sessions.
 fn snapshot(charging: &Charging, selection: &Selection) -> Result<(AccountSnapshot, Lsn), OperationError> {
     let (account, sessions, subscribers, lsn) = look(charging, selection, |shard, account| {
         let pays = |session: &Session| {
             session.account == account.id || session.sponsor.as_ref().is_some_and(|it| it.account == account.id)
         };
         let sessions = shard.sessions().filter(|session| session.is_open() && pays(session));
-        let subscribers = shard.subscribers().filter(|subscriber| subscriber.account == account.id);
+        let members = shard.members_of(account.group, SubscriberId::default());
+        let subscribers = members.filter(|subscriber| subscriber.account == account.id);
         let (sessions, subscribers): (Vec<_>, Vec<_>) = (sessions.cloned().collect(), subscribers.cloned().collect());
         (account.clone(), sessions, subscribers, shard.last_lsn())
     })?;

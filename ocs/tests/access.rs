@@ -61,6 +61,13 @@ const ALLOWED: &str = "
     /ocs.operator.v1.Catalogue/SimulatePeriod                       yes    yes     yes           yes             yes      yes     yes     yes
     /ocs.operator.v1.Catalogue/ValidateDocument                     yes    yes     yes           yes             yes      yes     yes     yes
     /ocs.operator.v1.Catalogue/WatchDocuments                       yes    yes     yes           yes             yes      yes     yes     yes
+    /ocs.operator.v1.ChargingGroups/GetGroup                        yes    yes     no            no              yes      yes     yes     yes
+    /ocs.operator.v1.ChargingGroups/ListGroupAccounts               yes    yes     no            no              yes      yes     yes     yes
+    /ocs.operator.v1.ChargingGroups/ListGroups                      yes    yes     no            no              yes      yes     yes     yes
+    /ocs.operator.v1.ChargingGroups/ListMembers                     yes    yes     no            no              yes      yes     yes     yes
+    /ocs.operator.v1.ChargingGroups/PutGroup                        no     no      no            no              yes      no      no      yes
+    /ocs.operator.v1.ChargingGroups/RemoveMember                    no     no      no            no              yes      no      no      yes
+    /ocs.operator.v1.ChargingGroups/UpdateMember                    no     no      no            no              yes      no      no      yes
     /ocs.operator.v1.Clock/AdvanceTime                              no     no      no            no              yes      no      no      yes
     /ocs.operator.v1.Clock/GetTime                                  yes    yes     yes           yes             yes      yes     yes     yes
     /ocs.operator.v1.Clock/SetTime                                  no     no      no            no              yes      no      no      yes

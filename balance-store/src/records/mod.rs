@@ -16,6 +16,7 @@ mod cdr;
 mod context;
 mod desk;
 mod entry;
+mod group;
 mod rerating;
 mod session;
 mod state;
@@ -33,6 +34,7 @@ pub use desk::{
     Deed, DoneRequest, Dossier, Schedule, decode_done_request, decode_dossier, encode_done_request, encode_dossier,
 };
 pub use entry::{Entry, EntryEncoder, EntryHead, LogWrite, Owner, decode_entry, decode_entry_head, encode_entry};
+pub use group::{GroupWords, decode_group, encode_group};
 pub use rerating::{Rerating, ReratingPlan, ReratingState, decode_rerating, encode_rerating};
 pub use session::{SessionImage, decode_session, encode_session, encode_session_change};
 pub use state::{

@@ -262,7 +262,7 @@ fn count(length: usize) -> u64 {
     u64::try_from(length).unwrap_or(u64::MAX)
 }
 
-const fn state(state: AccountState) -> wire::AccountState {
+pub(crate) const fn state(state: AccountState) -> wire::AccountState {
     match state {
         AccountState::Active => wire::AccountState::Active,
         AccountState::Suspended => wire::AccountState::Suspended,
@@ -271,7 +271,7 @@ const fn state(state: AccountState) -> wire::AccountState {
     }
 }
 
-fn bucket(bucket: &Bucket) -> wire::Bucket {
+pub(crate) fn bucket(bucket: &Bucket) -> wire::Bucket {
     wire::Bucket {
         bucket_id: bucket.id.as_str().to_owned(),
         holding: holding(bucket.holding).into(),
@@ -297,7 +297,7 @@ fn scope(scope: &BucketScope) -> wire::BucketScope {
     }
 }
 
-fn credit(line: Credit, currency: Currency) -> wire::Credit {
+pub(crate) fn credit(line: Credit, currency: Currency) -> wire::Credit {
     wire::Credit {
         limit: Some(money(line.limit, currency)),
         spent: Some(money(line.spent, currency)),

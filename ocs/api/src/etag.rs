@@ -4,6 +4,8 @@ use rating_engine::account::{Account, AccountState, Subscriber};
 use rating_engine::ids::Identifier;
 use sha2::{Digest, Sha256};
 
+use crate::groups::GroupSaid;
+
 /// An account's: over its state and credit limit.
 pub fn account(account: &Account) -> String {
     let limit = account.credit.map(|line| line.limit.micros());
@@ -35,6 +37,11 @@ pub fn subscriber(subscriber: &Subscriber, identifiers: &[Identifier]) -> String
         said.update(name);
     }
     short(said)
+}
+
+/// A charging group's: over what it is called.
+pub fn group(said: &GroupSaid) -> String {
+    short(Sha256::new().chain_update(&*said.display_name).chain_update([0]).chain_update(&*said.external_id))
 }
 
 const fn state(state: AccountState) -> u8 {

@@ -17,6 +17,7 @@ mod charges;
 mod clock;
 pub mod etag;
 mod explanation;
+mod groups;
 pub mod name;
 mod operations;
 mod page;
@@ -43,6 +44,10 @@ pub use charges::{
 };
 pub use clock::ClockService;
 pub use explanation::explanation;
+pub use groups::{
+    GroupHead, GroupOperations, GroupPut, GroupSaid, GroupSelection, GroupSelector, GroupSnapshot, GroupsService,
+    MemberCap, MemberChange, MemberRemoval, MemberSnapshot,
+};
 pub use name::SubscriberSelector;
 pub use operations::{
     AccountSelector, AccountSnapshot, Ask, AuditVerdict, Changed, ClientAnswer, ClockReading, ClockRefusal, Loaded,
@@ -70,6 +75,7 @@ pub mod client {
     pub use ocs_proto::operator::v1::approvals_client::ApprovalsClient;
     pub use ocs_proto::operator::v1::audit_log_client::AuditLogClient;
     pub use ocs_proto::operator::v1::catalogue_client::CatalogueClient;
+    pub use ocs_proto::operator::v1::charging_groups_client::ChargingGroupsClient;
     pub use ocs_proto::operator::v1::clock_client::ClockClient;
     pub use ocs_proto::operator::v1::rerating_client::ReratingClient;
     pub use ocs_proto::operator::v1::sessions_client::SessionsClient;

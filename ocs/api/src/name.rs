@@ -1,7 +1,8 @@
 //! Names of resources: "accounts/17", "accounts/msisdn-4917...", "tenants/2/subscribers/5", "sessions/...". Pure.
 
-use rating_engine::ids::{AccountId, Identifier, SessionId, SubscriberId, TenantId};
+use rating_engine::ids::{AccountId, GroupId, Identifier, SessionId, SubscriberId, TenantId};
 
+use crate::groups::{GroupSelection, GroupSelector};
 use crate::operations::{AccountSelector, Selection};
 use crate::request::{IDENTIFIER_OCTETS_MAX, Rejection, text};
 
@@ -25,6 +26,11 @@ pub fn account(tenant: TenantId, id: AccountId) -> String {
 /// The name of a subscriber.
 pub fn subscriber(tenant: TenantId, id: SubscriberId) -> String {
     format!("{}subscribers/{id}", prefix(tenant))
+}
+
+/// The name of a charging group.
+pub fn group(tenant: TenantId, id: GroupId) -> String {
+    format!("{}chargingGroups/{id}", prefix(tenant))
 }
 
 /// The name of a session.
@@ -85,6 +91,24 @@ pub fn parse_subscriber(field: &'static str, name: &str) -> Result<(TenantId, Su
         Err(_) => SubscriberSelector::Identifier(rest.parse().map_err(|reason| Rejection::new(field, reason))?),
     };
     Ok((tenant, subscriber))
+}
+
+/// The charging group that a name is of.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn parse_group(field: &'static str, name: &str) -> Result<GroupSelection, Rejection> {
+    let (tenant, rest) =
+        resource(field, name, "chargingGroups/", "chargingGroups/17 or chargingGroups/external-HOUSE-7")?;
+    let group = match (rest.parse::<u64>(), rest.strip_prefix("external-")) {
+        (Ok(0), _) => return Err(Rejection::new(field, "names group 0; group numbers begin at 1")),
+        (Ok(id), _) => GroupSelector::Id(GroupId::new(id)),
+        (Err(_), Some(external_id)) => GroupSelector::External(external_id.into()),
+        (Err(_), None) => {
+            return Err(Rejection::new(field, format!("is {name:?}; name a group by its number or by external-...")));
+        }
+    };
+    Ok(GroupSelection { tenant, group })
 }
 
 /// The session that a name is of.
@@ -186,6 +210,12 @@ mod tests {
         assert_eq!(subscriber(TenantId::default(), SubscriberId::new(5)), "subscribers/5");
         let by = parse_subscriber("name", "subscribers/msisdn-4917000000001").unwrap();
         assert_eq!(by.1, SubscriberSelector::Identifier("msisdn-4917000000001".parse().unwrap()));
+        let house = parse_group("name", "tenants/2/chargingGroups/external-HOUSE 7/a").unwrap();
+        assert_eq!((house.tenant.get(), house.group), (2, GroupSelector::External("HOUSE 7/a".into())));
+        assert_eq!(group(TenantId::new(2), GroupId::new(7)), "tenants/2/chargingGroups/7");
+        for bad in ["", "7", "chargingGroups/", "chargingGroups/0", "chargingGroups/msisdn-49", "groups/7"] {
+            assert_eq!(parse_group("name", bad).unwrap_err().field, "name", "{bad}");
+        }
         for bad in ["", "17", "accounts/", "accounts/0", "accounts/x", "tenants/accounts/1", "tenants/70000/accounts/1"]
         {
             let rejection = parse_account("account", bad).unwrap_err();

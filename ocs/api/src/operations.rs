@@ -8,7 +8,7 @@ use ocs_proto::cdr::v1::RatedCdr;
 use ocs_proto::operator::v1 as wire;
 use rating_engine::account::{Account, Subscriber};
 use rating_engine::command::{Command, Outcome, Refusal};
-use rating_engine::ids::{AccountId, CdrPosition, Identifier, Lsn, SessionId, SubscriberId, TenantId};
+use rating_engine::ids::{AccountId, CdrPosition, GroupId, Identifier, Lsn, SessionId, SubscriberId, TenantId};
 use rating_engine::money::{Currency, Money};
 use rating_engine::session::Session;
 use rating_engine::tariffs::Tariffs;
@@ -357,6 +357,15 @@ pub enum OperationError {
     UnknownSubscriber,
     /// No such session is open.
     UnknownSession,
+    /// No account of this tenant is in such a charging group, or none has this external id.
+    UnknownGroup,
+    /// An external id is another charging group's.
+    ExternalIdTaken {
+        /// The id.
+        external_id: Box<str>,
+        /// Whose it is.
+        owner: GroupId,
+    },
     /// An identifier is somebody else's.
     Taken {
         /// The identifier.

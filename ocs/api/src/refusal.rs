@@ -71,6 +71,16 @@ pub(crate) fn refused(error: &OperationError, what: &str) -> Status {
         OperationError::UnknownSession => {
             status(Code::NotFound, "SESSION_NOT_FOUND", format!("{what} is not open; it may have ended meanwhile"))
         }
+        OperationError::UnknownGroup => status(
+            Code::NotFound,
+            "GROUP_NOT_FOUND",
+            format!("{what} is not known; check the name, or make the first account of the group"),
+        ),
+        OperationError::ExternalIdTaken { external_id, owner } => status(
+            Code::AlreadyExists,
+            "EXTERNAL_ID_TAKEN",
+            format!("external_id: {external_id:?} is of charging group {owner}; take it from there first"),
+        ),
         OperationError::WrongCurrency { account } => status(
             Code::FailedPrecondition,
             "CURRENCY_MISMATCH",

@@ -12,6 +12,7 @@ use crate::audit::AuditLogService;
 use crate::catalogue::{CatalogueOperations, CatalogueService};
 use crate::charges::ChargeOperations;
 use crate::clock::ClockService;
+use crate::groups::{GroupOperations, GroupsService};
 use crate::operations::Operations;
 use crate::rerating::{ReratingOperations, ReratingService};
 use crate::sessions::SessionsService;
@@ -37,7 +38,13 @@ pub enum ClockAccess {
 /// When the descriptors that were built in cannot be read.
 pub async fn router<
     L: Clone,
-    O: Operations + ChargeOperations + CatalogueOperations + VoucherOperations + ApprovalOperations + ReratingOperations,
+    O: Operations
+        + GroupOperations
+        + ChargeOperations
+        + CatalogueOperations
+        + VoucherOperations
+        + ApprovalOperations
+        + ReratingOperations,
 >(
     mut server: Server<L>,
     operations: Arc<O>,
@@ -59,6 +66,7 @@ pub async fn router<
         .add_service(reflection_alpha)
         .add_service(UsageService::new(Arc::clone(&operations)).into_server())
         .add_service(SubscribersService::new(Arc::clone(&operations)).into_server())
+        .add_service(GroupsService::new(Arc::clone(&operations)).into_server())
         .add_service(SessionsService::new(Arc::clone(&operations)).into_server())
         .add_service(CatalogueService::new(Arc::clone(&operations)).into_server())
         .add_service(VouchersService::new(Arc::clone(&operations)).into_server())

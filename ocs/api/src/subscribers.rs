@@ -131,7 +131,7 @@ impl SubscriberPut {
     }
 }
 
-fn sponsor(given: &wire::Sponsor) -> Result<Arc<Sponsor>, Rejection> {
+pub(crate) fn sponsor(given: &wire::Sponsor) -> Result<Arc<Sponsor>, Rejection> {
     if given.account_id == 0 {
         return Err(Rejection::new("sponsor.account_id", "is missing; account numbers begin at 1"));
     }

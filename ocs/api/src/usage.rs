@@ -150,6 +150,8 @@ fn status(error: &OperationError) -> Status {
         OperationError::UnknownAccount
         | OperationError::UnknownSubscriber
         | OperationError::UnknownSession
+        | OperationError::UnknownGroup
+        | OperationError::ExternalIdTaken { .. }
         | OperationError::Taken { .. }
         | OperationError::Exists(_)
         | OperationError::Precondition(_)

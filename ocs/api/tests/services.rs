@@ -11,7 +11,8 @@ use ocs_api::{
     AccountChange, AccountSelector, AccountSnapshot, ApprovalOperations, ApprovalSnapshot, Ask, AuditVerdict,
     BatchSnapshot, Caller, CatalogueOperations, CatalogueRefusal, CdrId, Changed, ChargeError, ChargeOperations,
     ChargePage, ChargesAsked, ClientAnswer, ClockAccess, ClockReading, ClockRefusal, DocumentAsked, DocumentChanged,
-    DocumentFilter, DocumentName, Loaded, NewAccount, NewBatch, NewDocument, OperationError, Operations, Payer,
+    DocumentFilter, DocumentName, GroupHead, GroupOperations, GroupPut, GroupSelection, GroupSnapshot, Loaded,
+    MemberChange, MemberRemoval, MemberSnapshot, NewAccount, NewBatch, NewDocument, OperationError, Operations, Payer,
     PeriodAsked, Put, Recorded, Redeemed, Redemption, RefundAsked, Refunded, ReratingAsked, ReratingOperations,
     ReratingRefusal, Row, Selection, SessionChange, SessionFilter, SessionSnapshot, Steps, SubscriberPut,
     SubscriberSelector, SubscriberSnapshot, TopUp, ToppedUp, TransferAsked, VoucherOperations, VoucherSnapshot,
@@ -341,6 +342,43 @@ impl Operations for InMemory {
     async fn advance_time(&self, millis: i64) -> Result<Timestamp, ClockRefusal> {
         let to = Timestamp::from_millis(self.time().now.millis() + millis);
         self.set_time(to).await
+    }
+}
+
+// Charging groups are tested over the real ones, in `ocs`.
+
+impl GroupOperations for InMemory {
+    async fn group(&self, _: GroupSelection, _: usize) -> Result<GroupSnapshot, OperationError> {
+        Err(OperationError::UnknownGroup)
+    }
+
+    async fn groups(&self, _: TenantId, _: GroupId, _: usize) -> Result<Vec<GroupHead>, OperationError> {
+        Err(OperationError::Stopping)
+    }
+
+    async fn put_group(&self, _: Caller, _: GroupPut) -> Result<Put, OperationError> {
+        Err(OperationError::UnknownGroup)
+    }
+
+    async fn group_accounts(&self, _: GroupSelection, _: AccountId, _: usize) -> Result<Vec<Account>, OperationError> {
+        Err(OperationError::UnknownGroup)
+    }
+
+    async fn members(
+        &self,
+        _: GroupSelection,
+        _: SubscriberId,
+        _: usize,
+    ) -> Result<Vec<MemberSnapshot>, OperationError> {
+        Err(OperationError::UnknownGroup)
+    }
+
+    async fn update_member(&self, _: Caller, _: MemberChange) -> Result<Put, OperationError> {
+        Err(OperationError::UnknownSubscriber)
+    }
+
+    async fn remove_member(&self, _: Caller, _: MemberRemoval) -> Result<Put, OperationError> {
+        Err(OperationError::UnknownSubscriber)
     }
 }
 

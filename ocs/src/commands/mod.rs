@@ -10,6 +10,7 @@ mod charges;
 mod connection;
 mod data;
 mod explain;
+mod group;
 mod health;
 mod operator;
 mod period;
@@ -48,6 +49,7 @@ pub fn run(command: Command) -> Result<ExitCode, OpenError> {
         Command::Traffic(options) => serve::traffic(&options),
         Command::Account(command) => operator::account(command),
         Command::Subscriber(command) => subscriber::run(command),
+        Command::Group(command) => group::run(command),
         Command::Session(command) => session::run(command),
         Command::Auditlog(command) => audit_log::run(command),
         Command::Completion { shell } => {

@@ -62,7 +62,7 @@ impl Desk {
     }
 
     /// Says something of re-ratings when what it follows from is durable.
-    async fn said<T>(&self, said: Result<T, ReratingRefusal>) -> Result<T, ReratingRefusal> {
+    async fn when_durable<T>(&self, said: Result<T, ReratingRefusal>) -> Result<T, ReratingRefusal> {
         self.durable(self.charging.journal.appended_lsn()).await?;
         said
     }
@@ -93,7 +93,7 @@ impl ReratingOperations for Desk {
             left: Vec::new(),
         };
         let planned = self.rerater.plan(wanted);
-        let (number, rerating, repeated) = self.said(planned).await?;
+        let (number, rerating, repeated) = self.when_durable(planned).await?;
         Ok((self.job(number, &rerating), repeated))
     }
 
@@ -102,12 +102,12 @@ impl ReratingOperations for Desk {
         after: Option<u64>,
         max: usize,
     ) -> Result<Vec<(u64, wire::ReratingJob)>, ReratingRefusal> {
-        let found = self.said(self.rerater.list(after, max).map_err(ReratingRefusal::from)).await?;
+        let found = self.when_durable(self.rerater.list(after, max).map_err(ReratingRefusal::from)).await?;
         Ok(found.into_iter().map(|(number, rerating)| (number, self.job(number, &rerating))).collect())
     }
 
     async fn rerating(&self, number: u64) -> Result<wire::ReratingJob, ReratingRefusal> {
-        let found = self.said(self.rerater.find(number).map_err(ReratingRefusal::from)).await?;
+        let found = self.when_durable(self.rerater.find(number).map_err(ReratingRefusal::from)).await?;
         found.map(|rerating| self.job(number, &rerating)).ok_or(ReratingRefusal::Unknown)
     }
 
@@ -117,7 +117,7 @@ impl ReratingOperations for Desk {
         number: u64,
     ) -> Result<(wire::ReratingJob, bool), ReratingRefusal> {
         let done = self.rerater.approve(&caller.name, number);
-        let (rerating, repeated) = self.said(done).await?;
+        let (rerating, repeated) = self.when_durable(done).await?;
         Ok((self.job(number, &rerating), repeated))
     }
 
@@ -128,7 +128,7 @@ impl ReratingOperations for Desk {
         reason: Box<str>,
     ) -> Result<(wire::ReratingJob, bool), ReratingRefusal> {
         let done = self.rerater.cancel(&caller.name, number, &reason);
-        let (rerating, repeated) = self.said(done).await?;
+        let (rerating, repeated) = self.when_durable(done).await?;
         Ok((self.job(number, &rerating), repeated))
     }
 }

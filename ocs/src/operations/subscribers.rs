@@ -34,7 +34,7 @@ impl Desk {
     }
 
     /// Finds it where its identifier says or, by its number, in whatever shard it is.
-    fn find(
+    pub(super) fn find(
         &self,
         tenant: TenantId,
         selector: &SubscriberSelector,
@@ -51,7 +51,7 @@ impl Desk {
         Ok((SubscriberSnapshot { subscriber, identifiers }, lsn))
     }
 
-    fn identifiers(&self, id: SubscriberId) -> Vec<Identifier> {
+    pub(super) fn identifiers(&self, id: SubscriberId) -> Vec<Identifier> {
         self.charging.directory.identifiers_of(id)
     }
 
@@ -61,15 +61,17 @@ impl Desk {
             return Err(OperationError::Refused(rating_engine::command::Refusal::TooBusy));
         }
         let desk = self.clone();
-        let done = tokio::task::spawn_blocking(move || desk.put(&caller, &put)).await;
+        let done = tokio::task::spawn_blocking(move || desk.put(&caller, "Subscribers/PutSubscriber", &put)).await;
         let (done, etag) = done.map_err(|_| OperationError::Stopping)??;
         let repeated = self.settled(done).await?.repeated;
         Ok(Put { etag, repeated })
     }
 
-    fn put(
+    /// Makes or replaces a subscriber, as `method` has it.
+    pub(super) fn put(
         &self,
         caller: &Caller,
+        method: &'static str,
         put: &SubscriberPut,
     ) -> Result<(Charged<rating_engine::command::MutationOutcome>, String), OperationError> {
         let charging = &self.charging;
@@ -133,7 +135,7 @@ impl Desk {
         let moved: Vec<(Identifier, Option<Owner>)> = lost.chain(won).map(|(name, to)| (name.clone(), to)).collect();
         let target = name::subscriber(tenant, put.id);
         let mutation = Change::PutSubscriber(subscriber).asked(put.asked.request(&target));
-        let by = by(caller, "Subscribers/PutSubscriber", target, mutation.request.as_ref());
+        let by = by(caller, method, target, mutation.request.as_ref());
         let is_same = |shard: &Shard| {
             let now = shard.subscriber(put.id);
             match &put.basis {
@@ -155,6 +157,11 @@ impl Desk {
             }
         }
         Ok((done, etag))
+    }
+
+    pub(super) fn subscriber_etag(&self, id: SubscriberId, group: GroupId) -> String {
+        let there = self.charging.shards.with(group, |shard| shard.subscriber(id).cloned());
+        there.map(|there| etag::subscriber(&there, &self.identifiers(id))).unwrap_or_default()
     }
 
     /// Loads one row.

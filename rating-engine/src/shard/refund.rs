@@ -27,6 +27,8 @@ impl Shard {
             | Change::Replace { .. }
             | Change::SetState { .. }
             | Change::SetCredit { .. }
+            | Change::RemoveMember { .. }
+            | Change::Describe(_)
             | Change::Release { .. } => return None,
         };
         let event = back.event.as_ref().filter(|event| !self.sessions.contains_key(*event))?;
