@@ -267,7 +267,7 @@ impl Publisher {
     /// The document of the same tariff or offer that counts now, if any does.
     pub fn in_force(&self, tariffs: &Tariffs, name: &DocumentName, now: Timestamp) -> Option<Document> {
         match name.kind {
-            DocumentKind::Tariff => tariffs.at(&TariffName::new(&name.id), now).cloned().map(Document::Tariff),
+            DocumentKind::Tariff => tariffs.at(&TariffName::new(&name.id), now, None).cloned().map(Document::Tariff),
             DocumentKind::Offer => tariffs.offer(&OfferName::new(&name.id), None).cloned().map(Document::Offer),
             DocumentKind::Accounting => {
                 let (periods, hash) = self.catalogue.periods_of(tariffs.periods()?.version())?;

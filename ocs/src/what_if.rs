@@ -190,7 +190,7 @@ fn made_up(what: &WhatIf, tariffs: &Tariffs, names: &[TariffName]) -> Result<(Ac
         }
     };
     let at = what.at;
-    let version = tariffs.at(&tariff, at).ok_or_else(|| {
+    let version = tariffs.at(&tariff, at, None).ok_or_else(|| {
         unclear("at", format!("tariff {tariff} has no version in force at {at}; name another time, or another tariff"))
     })?;
     let balance = Money::from_str(&what.balance).map_err(|error| unclear("balance", error.to_string()))?;

@@ -20,6 +20,7 @@ pub mod offer;
 pub mod period;
 pub mod periods;
 pub mod rating;
+pub mod reach;
 pub mod refund;
 pub mod rerate;
 pub mod selector;

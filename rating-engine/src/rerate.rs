@@ -307,7 +307,7 @@ pub fn reproduced(cdrs: &[RatedCdr], periods: Option<&Arc<Periods>>) -> Result<(
         }
     }
     periods.into_iter().for_each(|periods| then.insert_periods(periods.clone()));
-    let same = reprice(cdrs, &then)?.iter().zip(cdrs).all(|(repriced, cdr)| repriced.amount == cdr.amount);
+    let same = priced(cdrs, &then, true)?.iter().zip(cdrs).all(|(repriced, cdr)| repriced.amount == cdr.amount);
     if same { Ok(()) } else { Err(Unpriced::Unlike) }
 }
 
@@ -317,6 +317,11 @@ pub fn reproduced(cdrs: &[RatedCdr], periods: Option<&Arc<Periods>>) -> Result<(
 /// # Errors
 /// Why the service cannot be priced again.
 pub fn reprice(cdrs: &[RatedCdr], tariffs: &Tariffs) -> Result<Vec<Repriced>, Unpriced> {
+    priced(cdrs, tariffs, false)
+}
+
+/// Prices them by what is in force for their subscriber; or, `kept`, each by the version that charged it.
+fn priced(cdrs: &[RatedCdr], tariffs: &Tariffs, kept: bool) -> Result<Vec<Repriced>, Unpriced> {
     let mut results = Vec::with_capacity(cdrs.len());
     let (mut rated, mut charged) = (Rated::default(), Money::ZERO);
     // Where the seconds so far end if they are laid end to end, and when they were reported.
@@ -328,7 +333,9 @@ pub fn reprice(cdrs: &[RatedCdr], tariffs: &Tariffs) -> Result<Vec<Repriced>, Un
     });
     let first = cdrs.first().and_then(|cdr| Some((cdr, cdr.rating.as_ref()?)));
     let Some((first, first_rating)) = first else { return Ok(results) };
-    let version = tariffs.at(first_rating.tariff.name(), first.usage_start).ok_or(Unpriced::NoVersion)?;
+    let (name, who) = (first_rating.tariff.name(), first.subscriber);
+    let version = if kept { Some(&first_rating.tariff) } else { tariffs.at(name, first.usage_start, who) };
+    let version = version.ok_or(Unpriced::NoVersion)?;
     if version.currency() != first.currency {
         return Err(Unpriced::NoVersion);
     }
@@ -348,7 +355,8 @@ pub fn reprice(cdrs: &[RatedCdr], tariffs: &Tariffs) -> Result<Vec<Repriced>, Un
             continue;
         };
         let unit = measure.unit();
-        let pricing = Pricing { book: Book::new(version, tariffs), context, key: service, by_window };
+        let book = if kept { Book::keeping(&old.tariff, tariffs) } else { Book::new(version, tariffs, who) };
+        let pricing = Pricing { book, context, key: service, by_window };
         // Seconds go on from the first one used; after a pause, and after a switch that was told, they begin anew.
         let at = match laid {
             Some((end, reported)) if unit == Unit::Second && old.slice == 0 && reported == cdr.usage_start => end,

@@ -781,7 +781,7 @@ fn scene<'a>(
         opened: command.now,
         context,
         used_in: context,
-        book: Book::new(tariff, tariffs),
+        book: Book::new(tariff, tariffs, Some(subscriber)),
         tariffs,
         by_window: false,
     }
@@ -821,7 +821,7 @@ fn write_charged(effects: &mut Effects<()>) {
     }
 }
 
-/// The version that a start or event is charged by: the one in force at the client's time, in the account's currency.
+/// The version that a start or event is charged by: the one in force for the subscriber at the client's time, in the account's currency.
 fn tariff_of<'a>(
     tariffs: &'a Tariffs,
     subscriber: &Subscriber,
@@ -829,7 +829,7 @@ fn tariff_of<'a>(
     command: &Command,
 ) -> Option<&'a Arc<TariffVersion>> {
     let when = command.event_time.unwrap_or(command.now);
-    tariffs.at(&subscriber.tariff, when).filter(|tariff| tariff.currency() == account.currency)
+    tariffs.at(&subscriber.tariff, when, Some(subscriber.id)).filter(|tariff| tariff.currency() == account.currency)
 }
 
 fn new_session(command: &mut Command, subscriber: &Subscriber, tariff: Arc<TariffVersion>, phase: Phase) -> Session {

@@ -2,6 +2,7 @@
 //!
 //! Versions are never taken away: sessions, subscriptions and CDRs name them. Publishing is to put in one more; rolling one
 //! back is to withdraw it from an instant on: it stays in force for what lies before, and can be found by its number for ever.
+//! Whom a version is for is a schedule, too ([`crate::reach`]): an instant is always priced as it was for whom it was.
 //! Absent: who publishes, and whether they may.
 
 use std::sync::Arc;
@@ -12,10 +13,11 @@ use crate::account::{Means, Paying, Purpose};
 use crate::calendar::{WindowAt, WindowId};
 use crate::cdr::RatedCdr;
 use crate::context::Context;
-use crate::ids::{OfferName, TariffName};
+use crate::ids::{OfferName, SubscriberId, TariffName};
 use crate::money::{Exact, Ratio, Rounding};
 use crate::offer::OfferVersion;
 use crate::periods::Periods;
+use crate::reach::{Reach, Steps};
 use crate::selector::Subject;
 use crate::session::LineState;
 use crate::tariff::{Exchange, Price, ServiceKey, TariffVersion, VersionPolicy};
@@ -27,8 +29,8 @@ pub struct Tariffs {
     by_name: HashMap<TariffName, Vec<Arc<TariffVersion>>>,
     /// Whether any has several versions.
     several: bool,
-    /// Versions that are withdrawn, and from when on.
-    withdrawn: HashMap<TariffName, Vec<(u32, Timestamp)>>,
+    /// Whom versions are for that are not simply for everybody.
+    steps: HashMap<TariffName, Vec<(u32, Steps)>>,
     /// By version, ascending.
     offers: HashMap<OfferName, Vec<Arc<OfferVersion>>>,
     /// Versions of offers that are not sold any more.
@@ -47,23 +49,46 @@ impl Tariffs {
         self.several |= versions.len() > 1;
     }
 
+    /// From `from` on a version is for these: of what begins then, and of what is split by versions. What lies before stays.
+    pub fn step(&mut self, name: &TariffName, version: u32, from: Timestamp, reach: Reach) {
+        let all = self.steps.entry(name.clone()).or_default();
+        let place = all.iter().position(|(known, _)| *known == version).unwrap_or(all.len());
+        if place == all.len() {
+            all.push((version, Steps::default()));
+        }
+        if let Some((_, steps)) = all.get_mut(place) {
+            steps.push(from, reach);
+        }
+    }
+
     /// Withdraws a version from `from` on: whatever begins then, and whatever is split by versions, is charged by the others.
     pub fn withdraw(&mut self, name: &TariffName, version: u32, from: Timestamp) {
-        let withdrawn = self.withdrawn.entry(name.clone()).or_default();
-        withdrawn.retain(|(known, _)| *known != version);
-        withdrawn.push((version, from));
+        self.step(name, version, from, Reach::Nobody);
     }
 
-    /// The version of this tariff in force at `at`: of those that have begun and are not withdrawn the one that began last, of
-    /// several with the same beginning the one with the highest number.
-    pub fn at(&self, name: &TariffName, at: Timestamp) -> Option<&Arc<TariffVersion>> {
-        let withdrawn = self.withdrawals(name);
-        self.versions(name).iter().rev().find(|version| version.valid_from() <= at && stands(version, withdrawn, at))
+    /// Puts a version in for everybody and all of its time, whatever was said of it.
+    pub fn try_on(&mut self, version: Arc<TariffVersion>) {
+        if let Some(all) = self.steps.get_mut(version.name()) {
+            all.retain(|(known, _)| *known != version.version());
+        }
+        self.insert(version);
     }
 
-    fn withdrawals(&self, name: &TariffName) -> &[(u32, Timestamp)] {
-        // Mostly nothing is.
-        if self.withdrawn.is_empty() { &[] } else { self.withdrawn.get(name).map_or(&[], |withdrawn| withdrawn) }
+    /// For somebody who is nobody: versions that are for a share are not for them.
+    pub fn for_nobody_named(&mut self) {
+        self.steps.values_mut().flatten().for_each(|(_, steps)| steps.for_nobody_named());
+    }
+
+    /// The version of this tariff in force at `at` for `who`: of those that have begun and are for them the one that began last, of
+    /// several with the same beginning the one with the highest number. `None` is somebody who is in no share.
+    pub fn at(&self, name: &TariffName, at: Timestamp, who: Option<SubscriberId>) -> Option<&Arc<TariffVersion>> {
+        let steps = self.steps_of(name);
+        self.versions(name).iter().rev().find(|version| version.valid_from() <= at && is_for(version, steps, at, who))
+    }
+
+    fn steps_of(&self, name: &TariffName) -> &[(u32, Steps)] {
+        // Mostly there are none.
+        if self.steps.is_empty() { &[] } else { self.steps.get(name).map_or(&[], |steps| steps) }
     }
 
     /// All versions of a tariff, in the order in which they come into force.
@@ -132,9 +157,10 @@ impl Tariffs {
     }
 }
 
-/// Whether a version is not withdrawn at `at`.
-fn stands(version: &TariffVersion, withdrawn: &[(u32, Timestamp)], at: Timestamp) -> bool {
-    withdrawn.iter().all(|(number, from)| *number != version.version() || at < *from)
+/// Whether a version is for `who` at `at`.
+fn is_for(version: &TariffVersion, steps: &[(u32, Steps)], at: Timestamp, who: Option<SubscriberId>) -> bool {
+    let own = steps.iter().find(|(number, _)| *number == version.version());
+    own.is_none_or(|(_, steps)| steps.at(at).has(version.content_hash(), who))
 }
 
 /// The versions that one session is charged by.
@@ -142,16 +168,24 @@ fn stands(version: &TariffVersion, withdrawn: &[(u32, Timestamp)], at: Timestamp
 pub struct Book<'a> {
     first: &'a Arc<TariffVersion>,
     versions: &'a [Arc<TariffVersion>],
-    withdrawn: &'a [(u32, Timestamp)],
+    steps: &'a [(u32, Steps)],
+    who: Option<SubscriberId>,
+    /// Whether `first` prices every instant.
+    keeps: bool,
     periods: Option<&'a Periods>,
 }
 
 impl<'a> Book<'a> {
-    /// The versions of a session that began with `first`.
-    pub fn new(first: &'a Arc<TariffVersion>, tariffs: &'a Tariffs) -> Self {
+    /// The versions of a session of `who` that began with `first`.
+    pub fn new(first: &'a Arc<TariffVersion>, tariffs: &'a Tariffs, who: Option<SubscriberId>) -> Self {
         let versions = if tariffs.several { tariffs.versions(first.name()) } else { &[] };
-        let withdrawn = tariffs.withdrawals(first.name());
-        Self { first, versions, withdrawn, periods: tariffs.periods.as_deref() }
+        let (steps, keeps) = (tariffs.steps_of(first.name()), first.policy() == VersionPolicy::SessionStart);
+        Self { first, versions, steps, who, keeps, periods: tariffs.periods.as_deref() }
+    }
+
+    /// The same where `version` is known to price it all.
+    pub fn keeping(version: &'a Arc<TariffVersion>, tariffs: &'a Tariffs) -> Self {
+        Self { keeps: true, ..Self::new(version, tariffs, None) }
     }
 
     /// Whether both instants are in one accounting period.
@@ -164,19 +198,25 @@ impl<'a> Book<'a> {
         self.first
     }
 
-    /// The version that prices what happens at `at`, and until when it surely does (R15). What lies before every version,
-    /// and versions in another currency, are left to the first.
+    /// The version that prices what happens at `at`, and until when it surely does (R15). What lies before every version that is
+    /// for the subscriber, and versions in another currency, are left to the first.
     fn at(&self, at: Timestamp) -> (&'a Arc<TariffVersion>, Timestamp) {
-        if self.first.policy() == VersionPolicy::SessionStart || self.versions.len() < 2 {
+        if self.keeps || self.versions.len() < 2 {
             return (self.first, Timestamp::NEVER);
         }
         let begun = self.versions.partition_point(|version| version.valid_from() <= at);
         let (past, to_come) = self.versions.split_at(begun);
         let fits = |version: &&'a Arc<TariffVersion>| version.currency() == self.first.currency();
-        let mut until = to_come.iter().find(fits).map_or(Timestamp::NEVER, |next| next.valid_from());
-        let ends = self.withdrawn.iter().map(|(_, from)| *from).filter(|from| *from > at);
-        until = ends.fold(until, Timestamp::min);
-        let in_force = |version: &&'a Arc<TariffVersion>| fits(version) && stands(version, self.withdrawn, at);
+        let begins = |version: &&'a Arc<TariffVersion>| {
+            fits(version) && is_for(version, self.steps, version.valid_from(), self.who)
+        };
+        let mut until = to_come.iter().find(begins).map_or(Timestamp::NEVER, |next| next.valid_from());
+        for (number, steps) in self.steps {
+            let version = self.versions.iter().find(|version| version.version() == *number);
+            let changes = version.map(|version| steps.changes(version.content_hash(), self.who, at));
+            until = changes.unwrap_or(Timestamp::NEVER).min(until);
+        }
+        let in_force = |version: &&'a Arc<TariffVersion>| fits(version) && is_for(version, self.steps, at, self.who);
         (past.iter().rev().find(in_force).unwrap_or(self.first), until)
     }
 

@@ -78,7 +78,7 @@ fn main() -> Result<(), String> {
     let mut tariffs = Tariffs::default();
     tariffs.insert(many.clone());
     let (context, key) = (context(), key(4711));
-    let pricing = Pricing { book: Book::new(&many, &tariffs), context: &context, key: &key, by_window: false };
+    let pricing = Pricing { book: Book::new(&many, &tariffs, None), context: &context, key: &key, by_window: false };
     time("a price among 10,000", |_| {
         black_box(black_box(&pricing).at(NOW));
     });
@@ -97,7 +97,7 @@ fn report(what: &str, tariff: &Arc<TariffVersion>, account: &Account, octets: u6
     let mut tariffs = Tariffs::default();
     tariffs.insert(tariff.clone());
     let (context, key) = (context(), key(1));
-    let pricing = Pricing { book: Book::new(tariff, &tariffs), context: &context, key: &key, by_window: false };
+    let pricing = Pricing { book: Book::new(tariff, &tariffs, None), context: &context, key: &key, by_window: false };
     let mut counters = Counters::default();
     let mut settle = |account: &mut Account, rated: &mut Rated| {
         let mut slices = Slices::new();

@@ -332,7 +332,7 @@ fn counter(counter: &Counter) -> wire::Counter {
 }
 
 pub(crate) fn session(session: &Session, currency: Currency, tariffs: &Tariffs) -> wire::OpenSession {
-    let book = Book::new(&session.tariff, tariffs);
+    let book = Book::new(&session.tariff, tariffs, Some(session.subscriber));
     wire::OpenSession {
         session_id: session.id.octets().to_vec(),
         subscriber_id: session.subscriber.get(),

@@ -255,7 +255,8 @@ impl Shard {
         let (mut cost, mut enough) = (Money::ZERO, true);
         let mut services = ServiceOutcomes::new();
         for request in requests {
-            let (book, context, key) = (Book::new(tariff, tariffs), &command.context, &request.key);
+            let book = Book::new(tariff, tariffs, Some(subscriber.id));
+            let (context, key) = (&command.context, &request.key);
             let pricing = Pricing { book, context, key, by_window: terms.is_some() };
             let purpose = pricing.purpose(when);
             let free = Free::of(&means, purpose);

@@ -11,6 +11,7 @@
 //! zone mobile 4915 4916                                        numbers; networks eu 208 222 in the same way
 //! timezone Europe/Berlin                                       window night 22:00-06:00 mon tue: windows in their order
 //! price 1  0.09/60s  in night 0.05/60s fee-in night 0.02  zone mobile  visited eu  rat 6  apn ims  only night
+//! 7200s withdraw 2      0s canary 2 5% C from 100s             version 2 is rolled back; is for a share, and for C; 100% for all
 //! version 3600s session_start                                  the prices that follow are of the next version, from then on
 //! 0s  A/1 initial #0 to=+4915112 plmn=20801 rat=6 apn=ims      circumstances
 //! 0s  A/1 initial #0 state=7 open5gs  10 used 3MiB want 10MiB; 11 want any   -> granted 5MiB final; denied rating
@@ -59,6 +60,7 @@ use rating_engine::networks::Networks;
 use rating_engine::offer::{Allowance, OfferDraft, Pool, Rollover};
 use rating_engine::period::Cycle;
 use rating_engine::periods::Periods;
+use rating_engine::reach::{Reach, Share};
 use rating_engine::selector::Direction;
 use rating_engine::shard::Limits;
 use rating_engine::tariff::{
@@ -297,6 +299,7 @@ impl Teller {
         version.zones = Zones::new(&self.zones).expect("zones");
         version.networks = Networks::new(&self.networks).expect("networks");
         version.calendar = self.calendar();
+        version.content_hash = [u8::try_from(number).expect("few versions"); 32];
         version.exchanges = self.exchanges.clone();
         version.zone = self.timezone.clone().unwrap_or_else(Zone::utc);
         if let Some((from, policy)) = self.begins.take() {
@@ -370,6 +373,21 @@ impl Teller {
             ["withdraw", version] => {
                 let version = version.parse().expect("a number");
                 self.world().tariffs.withdraw(&TariffName::new(crate::world::TARIFF), version, at(seconds));
+                "done".to_owned()
+            }
+            ["canary", version, share, rest @ ..] => {
+                let (named, from) = match rest {
+                    [named @ .., "from", from] => (named, self.instant(from)),
+                    named => (named, at(seconds)),
+                };
+                let mut named: Vec<_> = named.iter().map(|name| SubscriberId::new(account_number(name))).collect();
+                named.sort();
+                let share =
+                    share.trim_end_matches('%').parse::<u32>().ok().and_then(|percent| Share::new(percent * 100));
+                let reach = share.filter(|share| *share < Share::WHOLE);
+                let reach = reach.map_or(Reach::Everybody, |share| Reach::Some(share, named.into()));
+                let version = version.parse().expect("a number");
+                self.world().tariffs.step(&TariffName::new(crate::world::TARIFF), version, from, reach);
                 "done".to_owned()
             }
             ["cancel", name, subscription, rest @ ..] => {
