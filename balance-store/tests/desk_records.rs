@@ -1,19 +1,22 @@
-//! Records of vouchers, approvals, re-ratings and charging groups: what is read back is what was written, damage is refused, and the octets that exist on
-//! disks stay readable.
+//! Records of vouchers, approvals, re-ratings, charging groups and dossiers of catalogue documents: what is read back is what was written,
+//! damage is refused, and the octets that exist on disks stay readable.
 
 #![cfg(test)]
 
 use balance_store::records::{
-    Approval, BatchState, Credited, Decision, Fate, GroupWords, RecordError, Rerating, ReratingPlan, ReratingState,
-    Tries, Voucher, VoucherBatch, decode_approval, decode_group, decode_rerating, decode_tries, decode_voucher,
-    decode_voucher_batch, encode_approval, encode_group, encode_rerating, encode_tries, encode_voucher,
-    encode_voucher_batch,
+    Approval, BatchState, CanaryStep, Credited, Decision, Deed, Dossier, Fate, GroupWords, RecordError, Rerating,
+    ReratingPlan, ReratingState, Tries, Voucher, VoucherBatch, decode_approval, decode_dossier, decode_group,
+    decode_rerating, decode_tries, decode_voucher, decode_voucher_batch, encode_approval, encode_dossier, encode_group,
+    encode_rerating, encode_tries, encode_voucher, encode_voucher_batch,
 };
 use proptest::prelude::*;
 use rating_engine::account::{Bucket, Holding, Origin};
 use rating_engine::command::{Change, Ending, Request};
-use rating_engine::ids::{AccountId, BucketId, CdrPosition, GroupId, IdempotencyKey, TariffName, TenantId};
+use rating_engine::ids::{
+    AccountId, BucketId, CdrPosition, GroupId, IdempotencyKey, SubscriberId, TariffName, TenantId,
+};
 use rating_engine::money::{Currency, Money};
+use rating_engine::reach::Share;
 use rating_engine::time::Timestamp;
 
 fn at(seconds: i64) -> Timestamp {
@@ -138,6 +141,25 @@ fn words() -> GroupWords {
     GroupWords { display_name: "Müller family".into(), external_id: "HOUSE-7".into() }
 }
 
+/// Published for everybody; and for 5 % and one by name, then for all.
+fn dossiers() -> [Dossier; 2] {
+    let deed = |who: &str, seconds| Deed { who: who.into(), at: at(seconds) };
+    let plain = Dossier {
+        source: None,
+        drafted: Some(deed("anna", 0)),
+        approved: Some(deed("ben", 1)),
+        scheduled: None,
+        published: Some(deed("carl", 2)),
+        withdrawn: None,
+        failure: "".into(),
+        canary: Vec::new(),
+    };
+    let share = |basis_points| Share::new(basis_points).unwrap();
+    let first = CanaryStep { said: deed("carl", 2), share: share(500), named: vec![SubscriberId::new(7001)] };
+    let last = CanaryStep { said: deed("carl", 3), share: Share::WHOLE, named: Vec::new() };
+    [plain.clone(), Dossier { canary: vec![first, last], ..plain }]
+}
+
 fn octets(write: impl FnOnce(&mut Vec<u8>)) -> Vec<u8> {
     let mut out = Vec::new();
     write(&mut out);
@@ -173,6 +195,9 @@ fn what_was_written_is_read_back_and_nothing_else() {
     for tries in [tries(), Tries::default()] {
         reads(&tries, &octets(|out| encode_tries(out, &tries)), decode_tries);
     }
+    for dossier in dossiers() {
+        reads(&dossier, &octets(|out| encode_dossier(out, &dossier)), decode_dossier);
+    }
     for approval in approvals() {
         reads(&approval, &octets(|out| encode_approval(out, &approval)), decode_approval);
     }
@@ -203,6 +228,7 @@ fn what_is_held_back_is_what_was_asked_for() {
 fn the_format_is_frozen() {
     let [open, used, blocked] = vouchers();
     let [pending, approved, rejected] = approvals();
+    let [plain, canary] = dossiers();
     for (name, written, frozen) in [
         ("batch", octets(|out| encode_voucher_batch(out, &batch(BatchState::Active, Some(3600)))), BATCH),
         ("voucher", octets(|out| encode_voucher(out, &open)), OPEN),
@@ -214,9 +240,22 @@ fn the_format_is_frozen() {
         ("rejected", octets(|out| encode_approval(out, &rejected)), REJECTED),
         ("re-rating", octets(|out| encode_rerating(out, &reratings()[1])), RERATING),
         ("group", octets(|out| encode_group(out, &words())), GROUP),
+        // As it was written before there were canaries.
+        ("dossier", octets(|out| encode_dossier(out, &plain)), DOSSIER),
+        ("dossier of a canary", octets(|out| encode_dossier(out, &canary)), CANARY),
     ] {
         assert_eq!(hex(&written), frozen, "{name}");
     }
+}
+
+/// A share of more than all is no share: 0x904e is 10,000, 0x914e 10,001.
+#[test]
+fn a_share_beyond_the_whole_is_damage() {
+    let beyond = CANARY.replace("904e", "914e");
+    assert_ne!(beyond, CANARY);
+    let octets: Vec<u8> =
+        (0..beyond.len() / 2).map(|at| u8::from_str_radix(&beyond[2 * at..2 * at + 2], 16).unwrap()).collect();
+    assert!(decode_dossier(&octets).is_err());
 }
 
 proptest! {
@@ -229,6 +268,7 @@ proptest! {
         let _ = decode_approval(&octets);
         let _ = decode_rerating(&octets);
         let _ = decode_group(&octets);
+        let _ = decode_dossier(&octets);
     }
 }
 
@@ -243,3 +283,5 @@ const APPROVED: &str = "014d024555520e4163636f756e74732f546f70557004616e6e6182c0
 const GROUP: &str = "010e4dc3bc6c6c65722066616d696c7907484f5553452d37";
 const REJECTED: &str = "014d024555520e4163636f756e74732f546f70557004616e6e6182c0e285e36882d0c6c6e768056b65792d31fedcba987654321008676f6f6477696c6c02e9078088debe01020362656ed2cce385e368";
 const RERATING: &str = "010704676f6c6482c0e285e36882b095d8e368e90704616e6e6182eaccdbe368056d61726368fedcba98765432100b77726f6e6720707269636502c0843dd804a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5a5014555520280b4913a010362656ec293d4dbe3688002ff0101110f69742077617320726566756e646564";
+const DOSSIER: &str = "011604616e6e6182c0e285e3680362656ed2cfe285e368046361726ca2dfe285e36800";
+const CANARY: &str = "015604616e6e6182c0e285e3680362656ed2cfe285e368046361726ca2dfe285e3680002046361726ca2dfe285e368f40301d936046361726cf2eee285e368904e00";

@@ -31,6 +31,7 @@ use rating_engine::time::Timestamp;
 use crate::archive::{ARCHIVE_AT_ONCE, Archive, Remembered};
 use crate::asking::{OpenSession, QUEUE_MAX};
 use crate::audit_log::{By, Subject};
+use crate::canary::Counters;
 use crate::clients::{Clients, caseless};
 use crate::clock::Clock;
 use crate::directory::{Directory, Home};
@@ -56,6 +57,8 @@ pub struct Charging {
     pub directory: Directory,
     /// Tariff versions in force; swapped whole.
     pub tariffs: ArcSwap<Tariffs>,
+    /// What counts charges while versions are for a share of subscribers; swapped with them.
+    pub canaries: ArcSwap<Counters>,
     /// The log.
     pub journal: Arc<Journal>,
     /// Ended sessions that are not in memory.
@@ -148,6 +151,7 @@ impl Charging {
             shards,
             directory,
             tariffs: ArcSwap::from_pointee(archive.tariffs()),
+            canaries: ArcSwap::default(),
             journal,
             archive,
             edge,
@@ -457,6 +461,7 @@ impl Charging {
             self.forgotten_early.fetch_add(facts.forgotten_early.into(), Ordering::Relaxed);
         }
         self.telemetry.facts(&facts);
+        self.canaries.load().count(&cdrs);
         (outcome, lsn)
     }
 

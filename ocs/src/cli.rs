@@ -1219,7 +1219,7 @@ pub enum CatalogueCommand {
     /// List versions of tariffs, offers and accounting periods, and where they are on their way.
     #[command(after_help = "Examples:\n  ocs catalogue list\n  ocs catalogue list --state draft -o json")]
     List {
-        /// Only in this state: draft, approved, scheduled, published, rolled-back.
+        /// Only in this state: draft, approved, scheduled, canary, published, rolled-back.
         #[arg(long, value_enum)]
         state: Option<DocumentState>,
         /// How to reach the server.
@@ -1335,16 +1335,33 @@ pub enum CatalogueCommand {
         #[command(flatten)]
         asked: CatalogueAsked,
     },
-    /// Publish what is approved: now, or at an instant.
+    /// Publish what is approved: now, at an instant, or for a share of subscribers first.
     #[command(
-        after_help = "Examples:\n  ocs catalogue publish tariffs/smart/versions/3\n  ocs catalogue publish offers/gold/versions/2 --at 2027-04-01T00:00:00+02:00"
+        after_help = "With --share or --named it is a canary: for them from now on, for nobody else. Again with a larger share, or with more names, it is for \
+                      more. Who is in stays in.\n\nExamples:\n  ocs catalogue publish tariffs/smart/versions/3\n  ocs catalogue publish offers/gold/versions/2 \
+                      --at 2027-04-01T00:00:00+02:00\n  ocs catalogue publish tariffs/smart/versions/3 --share 5% --named msisdn-4917000000001"
     )]
     Publish {
         /// Its name.
         name: String,
         /// When; without it, now.
-        #[arg(long)]
+        #[arg(long, conflicts_with_all = ["share", "named"])]
         at: Option<String>,
+        /// For this share of all subscribers, in percent: 5%, 0.25%.
+        #[arg(long)]
+        share: Option<String>,
+        /// For these, too: a subscriber's number or an identifier.
+        #[arg(long, num_args = 1..)]
+        named: Vec<String>,
+        /// How it is asked for.
+        #[command(flatten)]
+        asked: CatalogueAsked,
+    },
+    /// Make a version that is published for a share of subscribers one for all of them, from now on.
+    #[command(after_help = "Example:\n  ocs catalogue promote tariffs/smart/versions/3")]
+    Promote {
+        /// Its name.
+        name: String,
         /// How it is asked for.
         #[command(flatten)]
         asked: CatalogueAsked,
@@ -1388,6 +1405,8 @@ pub enum DocumentState {
     Approved,
     /// It will be published.
     Scheduled,
+    /// It counts for a share of subscribers.
+    Canary,
     /// It counts, or another version does.
     Published,
     /// It counts no more.

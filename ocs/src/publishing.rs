@@ -1,34 +1,38 @@
 //! Documents from a draft to what is charged by, on a running system.
 //!
 //! ```text
-//! draft ─► approved ─► (scheduled) ─► published ─► rolled back
+//! draft ─► approved ─► (scheduled, or canary) ─► published ─► rolled back
 //! ```
 //!
 //! One change at a time: look, append one entry (document, dossier, request, audit record), wait until it is durable, swap the versions
 //! in force in one store. Charging never waits for any of it. A version that is published keeps its content for ever; rolling back is
-//! a mark on its dossier that [`rating_engine::tariffs::Tariffs`] is made with. Absent: gRPC, and who may call.
+//! a mark on its dossier that [`rating_engine::tariffs::Tariffs`] is made with, and so is every step of a canary. Absent: gRPC, and who
+//! may call.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use balance_store::keys::{self, Drawer};
-use balance_store::records::{self, Deed, DoneRequest, Dossier, Schedule};
+use balance_store::records::{self, CanaryStep, Deed, DoneRequest, Dossier, Schedule};
 use ocs_api::{
     CatalogueRefusal, DocumentAsked, DocumentChanged, DocumentFilter, DocumentKind, DocumentName, DocumentStep,
-    DraftBasis, OperationError,
+    DraftBasis, OperationError, ShareAsked, SubscriberSelector, name,
 };
 use ocs_proto::charging::convert::time;
 use ocs_proto::operator::v1 as wire;
 use parking_lot::{Mutex, RwLock};
 use prost::Message;
 use rating_engine::command::Refusal;
-use rating_engine::ids::{OfferName, TariffName};
+use rating_engine::ids::{GroupId, OfferName, SubscriberId, TariffName, TenantId};
+use rating_engine::reach::Share;
 use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
 use sha2::{Digest, Sha256};
 use tokio::sync::broadcast;
 
 use crate::audit_log::{By, Differences};
+use crate::canary::{self, Counters};
 use crate::catalogue::{self, CatalogueError, Document};
 use crate::charging::Charging;
 use crate::edge::{Beside, DeskKey, DeskRecord};
@@ -81,6 +85,8 @@ struct Change {
     /// What is published by it, and its text.
     published: Option<(Document, Box<str>)>,
     is_withdrawn: bool,
+    /// From when on it counts what was said of whom a version is for, where that is said by it.
+    from: Option<Timestamp>,
     /// What is drafted by it.
     drafted: Option<Document>,
 }
@@ -133,6 +139,7 @@ impl Publisher {
             let done = records::decode_done_request(&value).map_err(because("a request of the desk"))?;
             requests.insert((done.at, key));
         }
+        charging.canaries.store(Counters::of(catalogue.canaries()));
         let (watched, _) = broadcast::channel(WATCH_BEHIND_MAX);
         let (changing, drafts) = (Mutex::new(requests), RwLock::new(drafts));
         Ok(Self { charging, catalogue, four_eyes, changing, drafts, watched })
@@ -249,14 +256,23 @@ impl Publisher {
         shown.filter(wanted).take(max).collect()
     }
 
-    /// A document, and its text where it is not published.
+    /// A document, with its text where it is not published; and whether that is so.
     ///
     /// # Errors
     /// When there is no such document.
-    pub fn get(&self, name: &DocumentName) -> Result<(wire::Document, Option<Box<str>>), CatalogueRefusal> {
+    pub fn get(&self, name: &DocumentName) -> Result<(wire::GetDocumentResponse, bool), CatalogueRefusal> {
         let document = self.find(name).ok_or(CatalogueRefusal::Unknown)?;
         let dossier = self.dossier(name);
-        Ok((shown(name, &document, dossier.as_ref()), dossier.and_then(|dossier| dossier.source)))
+        let shown = Some(shown(name, &document, dossier.as_ref()));
+        let (source, named) = dossier.map(|it| (it.source.clone(), canary::named(&it))).unwrap_or_default();
+        let there = There::running(&self.catalogue, &self.charging);
+        let named = named.into_iter().map(|id| {
+            let tenant = there.subscriber(id, GroupId::new(id.get())).map(|it| it.tenant);
+            name::subscriber(tenant.unwrap_or_default(), id)
+        });
+        let has_text = source.is_some();
+        let source = source.map(String::from).unwrap_or_default();
+        Ok((wire::GetDocumentResponse { document: shown, source, named: named.collect() }, has_text))
     }
 
     /// A document, published or not.
@@ -264,7 +280,7 @@ impl Publisher {
         self.published(name).or_else(|| self.drafts.read().get(name).map(|draft| draft.document.clone()))
     }
 
-    /// The document of the same tariff or offer that counts now, if any does.
+    /// The document of the same tariff or offer that counts at `now`, for whoever is in no canary, if any does.
     pub fn in_force(&self, tariffs: &Tariffs, name: &DocumentName, now: Timestamp) -> Option<Document> {
         match name.kind {
             DocumentKind::Tariff => tariffs.at(&TariffName::new(&name.id), now, None).cloned().map(Document::Tariff),
@@ -376,7 +392,9 @@ impl Publisher {
                     }
                 }
             }
-            DocumentStep::RollBack(name, basis) => self.rolling_back(name, basis, deed(), now),
+            DocumentStep::Share(name, basis, asked) => self.sharing(name, basis, asked, deed()),
+            DocumentStep::Promote(name, basis) => self.promoting(name, basis, deed()),
+            DocumentStep::RollBack(name, basis) => self.rolling_back(name, basis, deed()),
             DocumentStep::ClosePeriods(until) => {
                 let periods = self.catalogue.periods().ok_or_else(|| {
                     let reason = "there are no accounting periods; publish some first".to_owned();
@@ -407,7 +425,10 @@ impl Publisher {
     ) -> Result<Dossier, CatalogueRefusal> {
         let before = self.dossier(name);
         if self.published(name).is_some() {
-            return Err(CatalogueRefusal::WrongState(published.to_owned()));
+            let share = before.as_ref().and_then(canary::running);
+            let canary =
+                share.map(|share| format!("is published for {share} of subscribers; promote it, or roll it back"));
+            return Err(CatalogueRefusal::WrongState(canary.unwrap_or_else(|| published.to_owned())));
         }
         self.is_based_on(name, before.as_ref(), basis)?;
         before.ok_or(CatalogueRefusal::Unknown)
@@ -461,14 +482,129 @@ impl Publisher {
         Ok(Change { before: Some(before), after: Some(after), published: published_as, ..Change::of(name) })
     }
 
-    fn rolling_back(
+    /// Who did something that counts from a little later on: after every step before it, and when every shard knows it.
+    fn counting(&self, dossier: Option<&Dossier>, deed: Deed) -> Deed {
+        // A manual clock may stand still for as long as it likes.
+        let lead = if self.charging.clock.is_manual() { 0 } else { canary::LEAD_MILLIS };
+        let after = |millis: i64, more| Timestamp::from_millis(millis.saturating_add(more));
+        let last = dossier.and_then(|dossier| dossier.canary.last()).map(|step| after(step.said.at.millis(), 1));
+        let soon = after(deed.at.millis(), lead);
+        Deed { at: last.map_or(soon, |last| last.max(soon)), ..deed }
+    }
+
+    /// Ends when `from` is there: whoever was told that something counts is charged by it.
+    fn reach(&self, from: Timestamp) {
+        let left = from.millis().saturating_sub(self.charging.clock.now().millis());
+        if self.charging.clock.is_manual() {
+            return;
+        }
+        match u64::try_from(left) {
+            Ok(left) => std::thread::sleep(Duration::from_millis(left)),
+            Err(_) => {
+                tracing::warn!(%from, "what was to count from then on counts {} ms later: the disk was slow", -left)
+            }
+        }
+    }
+
+    fn sharing(
         &self,
         name: &DocumentName,
         basis: &DraftBasis,
+        asked: &ShareAsked,
         deed: Deed,
-        now: Timestamp,
     ) -> Result<Change, CatalogueRefusal> {
+        if name.kind != DocumentKind::Tariff {
+            let reason = "is no tariff; only tariffs are published for a share of subscribers".to_owned();
+            return Err(CatalogueRefusal::Field("name", reason));
+        }
+        let running = self.dossier(name).filter(|dossier| canary::running(dossier).is_some());
+        let (before, published) = match running {
+            Some(before) => {
+                self.is_based_on(name, Some(&before), basis)?;
+                (before, None)
+            }
+            None => {
+                let before = self.unpublished(name, basis, "is published for everybody already")?;
+                if before.approved.is_none() {
+                    let reason = "is a draft; have somebody approve it first".to_owned();
+                    return Err(CatalogueRefusal::WrongState(reason));
+                }
+                let document = self.still_fits(name, &before)?;
+                self.has_others(name, deed.at)?;
+                (before, Some(document))
+            }
+        };
+        let named = self.named(&asked.named)?;
+        let said = self.counting(Some(&before), deed);
+        let step = canary::step(&before, asked.share, &named, said.clone()).map_err(CatalogueRefusal::NotPossible)?;
+        let mut after = before.clone();
+        let published = published.map(|document| (document, after.source.take().unwrap_or_default()));
+        if published.is_some() {
+            (after.published, after.scheduled, after.failure) = (Some(said), None, Box::default());
+        }
+        let from = Some(step.said.at);
+        after.canary.push(step);
+        Ok(Change { before: Some(before), after: Some(after), published, from, ..Change::of(name.clone()) })
+    }
+
+    /// Whether a canary can begin: whoever is not in it has another version, and not too many run.
+    fn has_others(&self, name: &DocumentName, now: Timestamp) -> Result<(), CatalogueRefusal> {
+        if self.in_force(&self.charging.tariffs.load(), name, now).is_none() {
+            let reason =
+                "would be the only version that counts: whoever is not in the share would have none".to_owned();
+            return Err(CatalogueRefusal::NotPossible(reason));
+        }
+        let running = self.catalogue.canaries();
+        if running.len() >= canary::RUNNING_MAX {
+            let reason = format!(
+                "would be one of {} that are for a share only, and {} may be; promote one, or roll it back",
+                running.len() + 1,
+                canary::RUNNING_MAX
+            );
+            return Err(CatalogueRefusal::NotPossible(reason));
+        }
+        Ok(())
+    }
+
+    /// The subscribers that are named.
+    fn named(&self, named: &[(TenantId, SubscriberSelector)]) -> Result<BTreeSet<SubscriberId>, CatalogueRefusal> {
+        let there = There::running(&self.catalogue, &self.charging);
+        let one = |(tenant, selector): &(TenantId, SubscriberSelector)| {
+            let found = match selector {
+                SubscriberSelector::Id(id) => there.subscriber(*id, GroupId::new(id.get())),
+                SubscriberSelector::Identifier(identifier) => there.identified(*tenant, identifier),
+            };
+            found.filter(|it| it.tenant == *tenant).map(|it| it.id).ok_or_else(|| {
+                let named = match selector {
+                    SubscriberSelector::Id(id) => id.to_string(),
+                    SubscriberSelector::Identifier(identifier) => identifier.to_string(),
+                };
+                CatalogueRefusal::Field("named", format!("names {named}, who is not there"))
+            })
+        };
+        named.iter().map(one).collect()
+    }
+
+    fn promoting(&self, name: &DocumentName, basis: &DraftBasis, deed: Deed) -> Result<Change, CatalogueRefusal> {
+        let before = self.dossier(name).ok_or(match self.published(name) {
+            None => CatalogueRefusal::Unknown,
+            Some(_) => CatalogueRefusal::WrongState("is published for everybody already".to_owned()),
+        })?;
+        self.is_based_on(name, Some(&before), basis)?;
+        if canary::running(&before).is_none() {
+            return Err(CatalogueRefusal::WrongState("is not published for a share of subscribers".to_owned()));
+        }
+        let said = self.counting(Some(&before), deed);
+        let from = Some(said.at);
+        let mut after = before.clone();
+        after.canary.push(CanaryStep { said, share: Share::WHOLE, named: Vec::new() });
+        Ok(Change { before: Some(before), after: Some(after), from, ..Change::of(name.clone()) })
+    }
+
+    fn rolling_back(&self, name: &DocumentName, basis: &DraftBasis, deed: Deed) -> Result<Change, CatalogueRefusal> {
         let before = self.dossier(name);
+        let deed = self.counting(before.as_ref(), deed);
+        let from = deed.at;
         if self.published(name).is_none() {
             return Err(match before {
                 None => CatalogueRefusal::Unknown,
@@ -480,20 +616,20 @@ impl Publisher {
             return Err(CatalogueRefusal::WrongState("is rolled back already".to_owned()));
         }
         let mut tariffs = Tariffs::clone(&self.charging.tariffs.load());
-        let had = self.in_force(&tariffs, name, now).is_some();
+        let had = self.in_force(&tariffs, name, from).is_some();
         match name.kind {
-            DocumentKind::Tariff => tariffs.withdraw(&TariffName::new(&name.id), name.version, now),
+            DocumentKind::Tariff => tariffs.withdraw(&TariffName::new(&name.id), name.version, from),
             DocumentKind::Offer => tariffs.withdraw_offer(&OfferName::new(&name.id), name.version),
             DocumentKind::Accounting => {
                 let reason = "accounting periods that are closed stay closed".to_owned();
                 return Err(CatalogueRefusal::NotPossible(reason));
             }
         }
-        if had && self.in_force(&tariffs, name, now).is_none() {
+        if had && self.in_force(&tariffs, name, from).is_none() {
             return Err(CatalogueRefusal::NothingBefore);
         }
         let after = Dossier { withdrawn: Some(deed), ..before.clone().unwrap_or_else(empty) };
-        Ok(Change { before, after: Some(after), is_withdrawn: true, ..Change::of(name.clone()) })
+        Ok(Change { before, after: Some(after), is_withdrawn: true, from: Some(from), ..Change::of(name.clone()) })
     }
 
     /// Writes a change, waits until it is durable, and has it count.
@@ -519,20 +655,23 @@ impl Publisher {
             .map(|(document, source)| (TariffName::new(&document.kept_as()), document.version(), Arc::from(&**source)));
         let audit = Some(by.record(now, Self::differences(change)));
         let beside = Beside { documents: documents.collect(), desk, audit, ..Beside::default() };
-        let Charging { edge, journal, tariffs, .. } = &*self.charging;
+        let Charging { edge, journal, tariffs, canaries, .. } = &*self.charging;
         let lsn = edge.append_alone(journal, now, &beside);
         // Whoever is charged by it is charged by something that no crash takes back.
         journal.mark().wait_for(lsn).map_err(|_| OperationError::Stopping)?;
+        // Whom it is for is known before it is.
+        if let (Some(_), Some(after)) = (change.from, &change.after) {
+            self.catalogue.take_dossier(kept_as(&change.name).as_str(), change.name.version, after);
+        }
         if let Some((document, _)) = &change.published {
             self.catalogue.insert(document.clone());
         }
-        if change.is_withdrawn {
-            self.catalogue.withdraw(kept_as(&change.name).as_str(), change.name.version, now);
-        }
-        if change.published.is_some() || change.is_withdrawn {
+        if change.published.is_some() || change.from.is_some() {
             tariffs.store(Arc::new(self.catalogue.tariffs()));
+            canaries.store(Counters::of(self.catalogue.canaries()));
         }
         self.file(change);
+        change.from.into_iter().for_each(|from| self.reach(from));
         let deleted = change.after.is_none();
         let document = self.answer(change, now).document;
         // Nobody may be watching.
@@ -558,16 +697,17 @@ impl Publisher {
 
     /// The document as it is after a change; when it is deleted, as it was.
     fn answer(&self, change: &Change, now: Timestamp) -> DocumentChanged {
-        let Change { name, before, after, published, drafted, is_withdrawn } = change;
+        let Change { name, before, after, published, drafted, is_withdrawn, from } = change;
+        let from = from.unwrap_or(now);
         let published = published.as_ref().map(|(document, _)| document);
         let known = || published.cloned().or_else(|| drafted.clone()).or_else(|| self.find(name));
         let dossier = after.as_ref().or(before.as_ref());
         let document = known().map(|document| shown(name, &document, dossier)).unwrap_or_default();
         let in_force = is_withdrawn.then(|| {
             let mut tariffs = Tariffs::clone(&self.charging.tariffs.load());
-            tariffs.withdraw(&TariffName::new(&name.id), name.version, now);
+            tariffs.withdraw(&TariffName::new(&name.id), name.version, from);
             tariffs.withdraw_offer(&OfferName::new(&name.id), name.version);
-            let there = self.in_force(&tariffs, name, now)?;
+            let there = self.in_force(&tariffs, name, from)?;
             let named = name_of(&there);
             Some(shown(&named, &there, self.dossier(&named).as_ref()))
         });
@@ -589,6 +729,13 @@ impl Publisher {
         };
         each("due", &|dossier| dossier.scheduled.as_ref().map(|it| it.due.to_string()).unwrap_or_default());
         each("failure", &|dossier| dossier.failure.to_string());
+        let step =
+            |dossier: &Dossier, say: &dyn Fn(&CanaryStep) -> String| dossier.canary.last().map(say).unwrap_or_default();
+        each("share", &|dossier| step(dossier, &|it| it.share.to_string()));
+        each("share_from", &|dossier| step(dossier, &|it| it.said.at.to_string()));
+        each("named", &|dossier| {
+            canary::named(dossier).iter().map(SubscriberId::to_string).collect::<Vec<_>>().join(", ")
+        });
         if change.drafted.is_some() {
             let digest = |dossier: &Dossier| {
                 dossier.source.as_deref().map(|source| hex(&Sha256::digest(source.as_bytes()))).unwrap_or_default()
@@ -604,7 +751,7 @@ impl Publisher {
 
 impl Change {
     fn of(name: DocumentName) -> Self {
-        Self { name, before: None, after: None, published: None, is_withdrawn: false, drafted: None }
+        Self { name, before: None, after: None, published: None, is_withdrawn: false, from: None, drafted: None }
     }
 }
 
@@ -617,6 +764,7 @@ fn empty() -> Dossier {
         published: None,
         withdrawn: None,
         failure: Box::default(),
+        canary: Vec::new(),
     }
 }
 
@@ -692,6 +840,7 @@ fn state_of(dossier: Option<&Dossier>) -> wire::DocumentState {
     match dossier {
         None => wire::DocumentState::Published,
         Some(Dossier { withdrawn: Some(_), .. }) => wire::DocumentState::RolledBack,
+        Some(it) if canary::running(it).is_some() => wire::DocumentState::Canary,
         Some(Dossier { published: Some(_), .. } | Dossier { drafted: None, .. }) => wire::DocumentState::Published,
         Some(Dossier { scheduled: Some(_), .. }) => wire::DocumentState::Scheduled,
         Some(Dossier { approved: Some(_), .. }) => wire::DocumentState::Approved,
@@ -750,5 +899,20 @@ fn shown(name: &DocumentName, document: &Document, dossier: Option<&Dossier>) ->
         withdrawer: who(withdrawn),
         withdraw_time: when(withdrawn),
         failure: dossier.map(|dossier| dossier.failure.to_string()).unwrap_or_default(),
+        canary: dossier.map(shown_canary).unwrap_or_default(),
     }
+}
+
+fn shown_canary(dossier: &Dossier) -> Vec<wire::CanaryStep> {
+    let mut named = 0u32;
+    let steps = dossier.canary.iter().map(|step| {
+        named = named.saturating_add(u32::try_from(step.named.len()).unwrap_or(u32::MAX));
+        wire::CanaryStep {
+            from: Some(time(step.said.at)),
+            share_basis_points: step.share.basis_points().into(),
+            named,
+            publisher: step.said.who.to_string(),
+        }
+    });
+    steps.collect()
 }

@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use balance_store::keys;
-use balance_store::records::{self, EntityKind, RecordError};
+use balance_store::records::{self, Dossier, EntityKind, RecordError};
 use balance_store::{
     CdrMover, CdrMoverOptions, CdrOptions, CdrStore, CheckpointHooks, CheckpointOptions, CheckpointStats, Checkpointer,
     CutLine, DataFolder, DirtyRecord, DirtySource, Disk, Durability, Family, Frame, Journal, JournalHooks,
@@ -21,6 +21,7 @@ use rating_engine::command::EntityKey;
 use rating_engine::ids::{GroupId, Lsn, OfferName, PartitionId, SessionId, TariffName};
 use rating_engine::offer::OfferVersion;
 use rating_engine::periods::Periods;
+use rating_engine::reach::{Reach, Steps};
 use rating_engine::session::{Phase, Session};
 use rating_engine::shard::Image;
 use rating_engine::shards::Shards;
@@ -29,6 +30,7 @@ use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
 
 use crate::archive::{self, Archive};
+use crate::canary;
 use crate::catalogue::Document;
 use crate::charging::{Charging, Parts};
 use crate::clock::Clock;
@@ -80,10 +82,6 @@ pub(crate) fn because<E: std::fmt::Display>(doing: &str) -> impl Fn(E) -> OpenEr
 /// What stands before an offer's name where documents of all kinds are kept.
 const OFFER: &str = "offer:";
 
-fn offer_kept_as(name: &OfferName) -> String {
-    format!("{OFFER}{name}")
-}
-
 /// Accounting periods, and the hash of what their document says.
 pub type Accounting = (Arc<Periods>, [u8; 32]);
 
@@ -93,8 +91,10 @@ pub struct Catalogue {
     tariffs: Mutex<BTreeMap<(TariffName, u32), Arc<TariffVersion>>>,
     offers: Mutex<BTreeMap<(OfferName, u32), Arc<OfferVersion>>>,
     periods: Mutex<BTreeMap<u32, Accounting>>,
-    /// What counts no more, by the name under which it is kept and its number, and from when on.
-    withdrawn: Mutex<BTreeMap<(String, u32), Timestamp>>,
+    /// Versions of offers that are sold no more.
+    withdrawn: Mutex<BTreeSet<(OfferName, u32)>>,
+    /// Whom versions of tariffs are for, in time, that are not simply for everybody.
+    steps: Mutex<BTreeMap<(TariffName, u32), Steps>>,
 }
 
 impl Catalogue {
@@ -128,13 +128,29 @@ impl Catalogue {
     pub fn newest_offer(&self, name: &OfferName) -> Option<Arc<OfferVersion>> {
         let (versions, withdrawn) = (self.offers.lock(), self.withdrawn.lock());
         let all = versions.range((name.clone(), 0)..=(name.clone(), u32::MAX)).rev();
-        let is_sold = |version: &OfferVersion| !withdrawn.contains_key(&(offer_kept_as(name), version.version()));
+        let is_sold = |version: &OfferVersion| !withdrawn.contains(&(name.clone(), version.version()));
         all.map(|(_, version)| version).find(|version| is_sold(version)).cloned()
     }
 
-    /// What counts no more from `from` on.
-    pub fn withdraw(&self, kept_as: &str, version: u32, from: Timestamp) {
-        self.withdrawn.lock().insert((kept_as.to_owned(), version), from);
+    /// Takes what a dossier says of a version that is kept under this name: whom it is for, whether it is sold.
+    pub fn take_dossier(&self, kept_as: &str, version: u32, dossier: &Dossier) {
+        match kept_as.strip_prefix(OFFER) {
+            Some(_) if dossier.withdrawn.is_none() => {}
+            Some(offer) => drop(self.withdrawn.lock().insert((OfferName::new(offer), version))),
+            None => {
+                let steps = canary::schedule(dossier);
+                if steps != Steps::default() {
+                    self.steps.lock().insert((TariffName::new(kept_as), version), steps);
+                }
+            }
+        }
+    }
+
+    /// Versions of tariffs that are for a share of subscribers only, as was said last.
+    pub fn canaries(&self) -> Vec<(TariffName, u32)> {
+        let steps = self.steps.lock();
+        let running = steps.iter().filter(|(_, steps)| matches!(steps.at(Timestamp::NEVER), Reach::Some(..)));
+        running.map(|(named, _)| named.clone()).collect()
     }
 
     /// All versions of everything.
@@ -191,12 +207,8 @@ impl Catalogue {
         self.tariffs.lock().values().for_each(|version| tariffs.insert(version.clone()));
         self.offers.lock().values().for_each(|version| tariffs.insert_offer(version.clone()));
         self.periods.lock().values().for_each(|(periods, _)| tariffs.insert_periods(periods.clone()));
-        for ((kept_as, version), from) in &*self.withdrawn.lock() {
-            match kept_as.strip_prefix(OFFER) {
-                Some(offer) => tariffs.withdraw_offer(&OfferName::new(offer), *version),
-                None => tariffs.withdraw(&TariffName::new(kept_as), *version, *from),
-            }
-        }
+        self.withdrawn.lock().iter().for_each(|(offer, version)| tariffs.withdraw_offer(offer, *version));
+        self.steps.lock().iter().for_each(|((name, version), steps)| tariffs.take_steps(name, *version, steps.clone()));
         tariffs
     }
 }
@@ -350,7 +362,7 @@ pub fn load_from(
     found.newest = newest(&*store.log)?;
     let loaded = began.elapsed();
     replay(&store, &shards, &directory, &mut found)?;
-    take_withdrawals(&store.edge, &store.catalogue)?;
+    take_dossiers(&store.edge, &store.catalogue)?;
     let replayed = began.elapsed();
     rebuild(&store, &shards, &directory, now.max(found.newest), checkpoint)?;
     found.took = began.elapsed();
@@ -512,14 +524,13 @@ pub(crate) fn take_document(catalogue: &Catalogue, source: &[u8]) -> Result<(), 
     Ok(())
 }
 
-/// What the desk says was rolled back.
-fn take_withdrawals(edge: &Edge, catalogue: &Catalogue) -> Result<(), OpenError> {
+/// What the desk says of whom versions are for, and of what was rolled back.
+fn take_dossiers(edge: &Edge, catalogue: &Catalogue) -> Result<(), OpenError> {
     let wrong = because("a dossier of the desk");
     for (key, value) in edge.desk_records(&keys::desk(keys::Drawer::Drafts, b""), None, usize::MAX) {
-        if let Some(withdrawn) = records::decode_dossier(&value).map_err(&wrong)?.withdrawn {
-            let (name, version) = keys::read_catalogue(key.get(1..).unwrap_or_default()).map_err(&wrong)?;
-            catalogue.withdraw(name.as_str(), version, withdrawn.at);
-        }
+        let dossier = records::decode_dossier(&value).map_err(&wrong)?;
+        let (name, version) = keys::read_catalogue(key.get(1..).unwrap_or_default()).map_err(&wrong)?;
+        catalogue.take_dossier(name.as_str(), version, &dossier);
     }
     Ok(())
 }

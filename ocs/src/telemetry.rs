@@ -202,6 +202,14 @@ impl Telemetry {
         );
         describe_counter!("ocs_duplicates_total", "Repeated requests that got their stored answer");
         describe_counter!("ocs_charged_micros_total", "Money charged, micro-units of currency");
+        describe_counter!(
+            "ocs_canary_charges_total",
+            "Usage charged under a tariff while one of its versions is for a share of subscribers: by that version (canary), by the others (rest)"
+        );
+        describe_counter!(
+            "ocs_canary_charged_micros_total",
+            "Money charged for it, micro-units of the tariff's currency"
+        );
         describe_counter!("ocs_beyond_grant_total", "Services that reported more than they were granted");
         describe_counter!("ocs_suspense_total", "Reports put in suspense: alarm when above 0");
         describe_counter!("ocs_sessions_expired_total", "Sessions whose client fell silent");

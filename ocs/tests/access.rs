@@ -54,7 +54,9 @@ const ALLOWED: &str = "
     /ocs.operator.v1.Catalogue/DiffDocuments                        yes    yes     yes           yes             yes      yes     yes     yes
     /ocs.operator.v1.Catalogue/GetDocument                          yes    yes     yes           yes             yes      yes     yes     yes
     /ocs.operator.v1.Catalogue/ListDocuments                        yes    yes     yes           yes             yes      yes     yes     yes
+    /ocs.operator.v1.Catalogue/PromoteDocument                      no     no      no            no              yes      no      no      yes
     /ocs.operator.v1.Catalogue/PublishDocument                      no     no      no            no              yes      no      no      yes
+    /ocs.operator.v1.Catalogue/PublishShare                         no     no      no            no              yes      no      no      yes
     /ocs.operator.v1.Catalogue/PutDraft                             no     no      yes           no              no       no      no      yes
     /ocs.operator.v1.Catalogue/RollBackDocument                     no     no      no            no              yes      no      no      yes
     /ocs.operator.v1.Catalogue/SimulateEvent                        yes    yes     yes           yes             yes      yes     yes     yes

@@ -52,13 +52,17 @@ impl Tariffs {
     /// From `from` on a version is for these: of what begins then, and of what is split by versions. What lies before stays.
     pub fn step(&mut self, name: &TariffName, version: u32, from: Timestamp, reach: Reach) {
         let all = self.steps.entry(name.clone()).or_default();
-        let place = all.iter().position(|(known, _)| *known == version).unwrap_or(all.len());
-        if place == all.len() {
-            all.push((version, Steps::default()));
-        }
-        if let Some((_, steps)) = all.get_mut(place) {
-            steps.push(from, reach);
-        }
+        let place = all.iter().position(|(known, _)| *known == version);
+        let mut steps = place.map(|place| all.swap_remove(place).1).unwrap_or_default();
+        steps.push(from, reach);
+        all.push((version, steps));
+    }
+
+    /// Takes whom a version is for, in time, in place of what was known.
+    pub fn take_steps(&mut self, name: &TariffName, version: u32, steps: Steps) {
+        let all = self.steps.entry(name.clone()).or_default();
+        all.retain(|(known, _)| *known != version);
+        all.push((version, steps));
     }
 
     /// Withdraws a version from `from` on: whatever begins then, and whatever is split by versions, is charged by the others.

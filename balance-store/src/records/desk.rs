@@ -3,9 +3,11 @@
 //! A dossier is kept beside a document from its first draft on, for ever: who wrote, approved, published and rolled back. Its text
 //! is in it only as long as the document is not in the catalogue. Absent: which step may follow which.
 
+use rating_engine::ids::SubscriberId;
+use rating_engine::reach::Share;
 use rating_engine::time::Timestamp;
 
-use super::wire::{Read, Reader, RecordError, Writer};
+use super::wire::{Fault, Read, Reader, RecordError, Writer};
 
 /// The formats.
 const DOSSIER: u8 = 1;
@@ -31,6 +33,17 @@ pub struct Schedule {
     pub reason: Box<str>,
 }
 
+/// A step of a canary: a version is for a share of subscribers, a larger one, or all of them.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CanaryStep {
+    /// Who said so, and from when on it is so.
+    pub said: Deed,
+    /// Of all subscribers.
+    pub share: Share,
+    /// Subscribers that are in by name from then on, too: those that were not before, in ascending order.
+    pub named: Vec<SubscriberId>,
+}
+
 /// The way of one version of a catalogue document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Dossier {
@@ -48,6 +61,8 @@ pub struct Dossier {
     pub withdrawn: Option<Deed>,
     /// Why it could not be published when it was due; empty where it could.
     pub failure: Box<str>,
+    /// Whom it was for, step by step in time, where it was not published for everybody at once.
+    pub canary: Vec<CanaryStep>,
 }
 
 /// A request that was done.
@@ -63,7 +78,7 @@ pub struct DoneRequest {
 
 /// Writes a dossier at the end of `out`.
 pub fn encode_dossier(out: &mut Vec<u8>, dossier: &Dossier) {
-    let Dossier { source, drafted, approved, scheduled, published, withdrawn, failure } = dossier;
+    let Dossier { source, drafted, approved, scheduled, published, withdrawn, failure, canary } = dossier;
     let mut w = Writer::new(out);
     w.u8(DOSSIER);
     w.presence(&[
@@ -73,6 +88,7 @@ pub fn encode_dossier(out: &mut Vec<u8>, dossier: &Dossier) {
         scheduled.is_some(),
         published.is_some(),
         withdrawn.is_some(),
+        !canary.is_empty(),
     ]);
     if let Some(source) = source {
         w.str(source);
@@ -89,6 +105,13 @@ pub fn encode_dossier(out: &mut Vec<u8>, dossier: &Dossier) {
         put_deed(&mut w, deed);
     }
     w.str(failure);
+    if !canary.is_empty() {
+        w.list(canary, |w, CanaryStep { said, share, named }| {
+            put_deed(w, said);
+            w.u64(share.basis_points().into());
+            w.list(named, |w, who| w.u64(who.get()));
+        });
+    }
 }
 
 /// Reads a dossier.
@@ -98,7 +121,7 @@ pub fn encode_dossier(out: &mut Vec<u8>, dossier: &Dossier) {
 pub fn decode_dossier(octets: &[u8]) -> Result<Dossier, RecordError> {
     let mut r = Reader::new(octets);
     r.version(DOSSIER, "dossier")?;
-    let mut present = r.presence(6, "dossier")?;
+    let mut present = r.presence(7, "dossier")?;
     let dossier = Dossier {
         source: r.option(&mut present, |r| r.str("source").map(Box::from))?,
         drafted: r.option(&mut present, read_deed)?,
@@ -110,6 +133,13 @@ pub fn decode_dossier(octets: &[u8]) -> Result<Dossier, RecordError> {
         published: r.option(&mut present, read_deed)?,
         withdrawn: r.option(&mut present, read_deed)?,
         failure: r.str("failure")?.into(),
+        canary: r.listed(&mut present, "canary", |r| {
+            let said = read_deed(r)?;
+            let offset = r.offset();
+            let share = u32::try_from(r.u64("share")?).ok().and_then(Share::new);
+            let share = share.ok_or_else(|| Reader::error("share", offset, Fault::Value))?;
+            Ok(CanaryStep { said, share, named: r.list("named", |r| r.u64("subscriber").map(SubscriberId::new))? })
+        })?,
     };
     r.finish("dossier")?;
     Ok(dossier)
@@ -153,12 +183,20 @@ mod tests {
     #[test]
     fn dossiers_and_requests_read_back() {
         let deed = |who: &str, at| Some(Deed { who: who.into(), at: Timestamp::from_millis(at) });
-        for places in 0..64u8 {
+        for places in 0..128u8 {
             let has = |place: u8| places >> place & 1 == 1;
             let schedule = || Schedule {
                 due: Timestamp::from_millis(-7),
                 said: Deed { who: "pub".into(), at: Timestamp::from_millis(8) },
                 reason: "why".into(),
+            };
+            let steps = || {
+                let step = |at, share, named: &[u64]| CanaryStep {
+                    said: deed("pub", at).unwrap(),
+                    share: Share::new(share).unwrap(),
+                    named: named.iter().map(|id| SubscriberId::new(*id)).collect(),
+                };
+                vec![step(5, 500, &[7, u64::MAX]), step(6, 10_000, &[])]
             };
             let dossier = Dossier {
                 source: has(0).then(|| "tariff: t".into()),
@@ -168,6 +206,7 @@ mod tests {
                 published: deed("pub", 3).filter(|_| has(4)),
                 withdrawn: deed("ops", 4).filter(|_| has(5)),
                 failure: "other currency".into(),
+                canary: if has(6) { steps() } else { Vec::new() },
             };
             let mut octets = Vec::new();
             encode_dossier(&mut octets, &dossier);

@@ -31,7 +31,8 @@ pub use audit::{AuditRecord, Difference, decode_audit, decode_audit_value, encod
 pub use cdr::{CdrParts, StoredCdr, StoredLine, StoredRating, cdr_parts, decode_cdr, encode_cdr, join_cdr};
 pub use context::{decode_context, encode_context};
 pub use desk::{
-    Deed, DoneRequest, Dossier, Schedule, decode_done_request, decode_dossier, encode_done_request, encode_dossier,
+    CanaryStep, Deed, DoneRequest, Dossier, Schedule, decode_done_request, decode_dossier, encode_done_request,
+    encode_dossier,
 };
 pub use entry::{Entry, EntryEncoder, EntryHead, LogWrite, Owner, decode_entry, decode_entry_head, encode_entry};
 pub use group::{GroupWords, decode_group, encode_group};

@@ -8,12 +8,15 @@ use futures_util::stream::BoxStream;
 use ocs_proto::operator::v1 as wire;
 use ocs_proto::operator::v1::catalogue_server::{Catalogue, CatalogueServer};
 use prost::Message;
+use rating_engine::ids::TenantId;
+use rating_engine::reach::Share;
 use rating_engine::time::Timestamp;
 use sha2::{Digest, Sha256};
 use tonic::{Code, Request, Response, Status};
 use tonic_types::StatusExt;
 
 use crate::caller::Caller;
+use crate::name::{SubscriberSelector, parse_subscriber};
 use crate::operations::OperationError;
 use crate::page;
 use crate::refusal::{refused, status};
@@ -25,6 +28,8 @@ const REQUEST_OCTETS_MAX: usize = (4 << 20) + (64 << 10);
 const ETAG_OCTETS_MAX: usize = 64;
 /// Drafts and offers that a what-if names at most.
 const NAMED_MAX: usize = 32;
+/// Subscribers that a request names at most.
+const SUBSCRIBERS_MAX: usize = 100;
 /// Subscribers that a simulation names where nothing is said.
 const TOP_DEFAULT: usize = 10;
 
@@ -115,6 +120,34 @@ impl DraftBasis {
     }
 }
 
+/// Whom a version is to be for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareAsked {
+    /// Of all subscribers, less than all; none for the share that there is.
+    pub share: Share,
+    /// Who is in by name, too.
+    pub named: Vec<(TenantId, SubscriberSelector)>,
+}
+
+impl ShareAsked {
+    fn parse(basis_points: u32, named: &[String]) -> Result<Self, Rejection> {
+        let share = Share::new(basis_points).filter(|share| *share < Share::WHOLE).ok_or_else(|| {
+            let reason =
+                format!("is {basis_points}; give up to 9999, 1/10,000 of all each; to all of them it is promoted");
+            Rejection::new("share_basis_points", reason)
+        })?;
+        if named.len() > SUBSCRIBERS_MAX {
+            let reason = format!("has {}; name at most {SUBSCRIBERS_MAX}", named.len());
+            return Err(Rejection::new("named", reason));
+        }
+        if share == Share::NONE && named.is_empty() {
+            return Err(Rejection::new("share_basis_points", "is missing; give a share, or name subscribers"));
+        }
+        let named = named.iter().map(|name| parse_subscriber("named", name)).collect::<Result<_, _>>()?;
+        Ok(Self { share, named })
+    }
+}
+
 /// What is done with a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DocumentStep {
@@ -126,6 +159,10 @@ pub enum DocumentStep {
     Approve(DocumentName, DraftBasis),
     /// What is approved is published: at an instant, or now.
     Publish(DocumentName, DraftBasis, Option<Timestamp>),
+    /// What is approved is published for a share of subscribers, or the share is raised.
+    Share(DocumentName, DraftBasis, ShareAsked),
+    /// What is published for a share is for all.
+    Promote(DocumentName, DraftBasis),
     /// What is published is taken back.
     RollBack(DocumentName, DraftBasis),
     /// Accounting periods before an instant are closed.
@@ -140,6 +177,8 @@ impl DocumentStep {
             Self::Delete(..) => "Catalogue/DeleteDraft",
             Self::Approve(..) => "Catalogue/ApproveDraft",
             Self::Publish(..) => "Catalogue/PublishDocument",
+            Self::Share(..) => "Catalogue/PublishShare",
+            Self::Promote(..) => "Catalogue/PromoteDocument",
             Self::RollBack(..) => "Catalogue/RollBackDocument",
             Self::ClosePeriods(_) => "Catalogue/CloseAccountingPeriod",
         }
@@ -327,7 +366,7 @@ pub trait CatalogueOperations: Send + Sync + 'static {
     fn document(
         &self,
         name: DocumentName,
-    ) -> impl Future<Output = Result<(wire::Document, String), CatalogueRefusal>> + Send;
+    ) -> impl Future<Output = Result<wire::GetDocumentResponse, CatalogueRefusal>> + Send;
 
     /// Changes one; ends when it is durable, and in force.
     fn change_document(
@@ -419,10 +458,13 @@ impl<O: CatalogueOperations> Catalogue for CatalogueService<O> {
         &self,
         request: Request<wire::GetDocumentRequest>,
     ) -> Result<Response<wire::GetDocumentResponse>, Status> {
-        let name = request.into_inner().name;
+        let (caller, name) = (Caller::of(&request), request.into_inner().name);
         let found = self.operations.document(DocumentName::parse("name", &name)?).await;
-        let (document, source) = found.map_err(|refusal| refusal.status(&name))?;
-        Ok(Response::new(wire::GetDocumentResponse { document: Some(document), source }))
+        let mut found = found.map_err(|refusal| refusal.status(&name))?;
+        if !caller.sees_accounts {
+            found.named.clear();
+        }
+        Ok(Response::new(found))
     }
 
     async fn put_draft(
@@ -571,6 +613,31 @@ impl<O: CatalogueOperations> Catalogue for CatalogueService<O> {
         let asked = DocumentAsked::new(step, &request.idempotency_key, &request.reason, &request)?;
         let done = self.change(caller, asked, &request.name).await?;
         Ok(Response::new(wire::PublishDocumentResponse { document: Some(done.document), repeated: done.repeated }))
+    }
+
+    async fn publish_share(
+        &self,
+        request: Request<wire::PublishShareRequest>,
+    ) -> Result<Response<wire::PublishShareResponse>, Status> {
+        let (caller, request) = (Caller::of(&request), request.into_inner());
+        let (name, basis) = (DocumentName::parse("name", &request.name)?, DraftBasis::parse(request.etag.clone())?);
+        let share = ShareAsked::parse(request.share_basis_points, &request.named)?;
+        let step = DocumentStep::Share(name, basis, share);
+        let asked = DocumentAsked::new(step, &request.idempotency_key, &request.reason, &request)?;
+        let done = self.change(caller, asked, &request.name).await?;
+        Ok(Response::new(wire::PublishShareResponse { document: Some(done.document), repeated: done.repeated }))
+    }
+
+    async fn promote_document(
+        &self,
+        request: Request<wire::PromoteDocumentRequest>,
+    ) -> Result<Response<wire::PromoteDocumentResponse>, Status> {
+        let (caller, request) = (Caller::of(&request), request.into_inner());
+        let (name, basis) = (DocumentName::parse("name", &request.name)?, DraftBasis::parse(request.etag.clone())?);
+        let step = DocumentStep::Promote(name, basis);
+        let asked = DocumentAsked::new(step, &request.idempotency_key, &request.reason, &request)?;
+        let done = self.change(caller, asked, &request.name).await?;
+        Ok(Response::new(wire::PromoteDocumentResponse { document: Some(done.document), repeated: done.repeated }))
     }
 
     async fn roll_back_document(

@@ -36,7 +36,7 @@ pub use audit::AuditLogService;
 pub use caller::{Caller, Ceiling};
 pub use catalogue::{
     CatalogueOperations, CatalogueRefusal, CatalogueService, DocumentAsked, DocumentChanged, DocumentFilter,
-    DocumentKind, DocumentName, DocumentStep, DraftBasis, NewDocument, PeriodAsked, Steps,
+    DocumentKind, DocumentName, DocumentStep, DraftBasis, NewDocument, PeriodAsked, ShareAsked, Steps,
 };
 pub use change::{AccountChange, Amount, Asked, Found, NewAccount, TransferAsked, Wanted};
 pub use charges::{

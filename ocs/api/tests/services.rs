@@ -77,7 +77,7 @@ impl CatalogueOperations for InMemory {
         Ok(Vec::new())
     }
 
-    async fn document(&self, _: DocumentName) -> Result<(wire::Document, String), CatalogueRefusal> {
+    async fn document(&self, _: DocumentName) -> Result<wire::GetDocumentResponse, CatalogueRefusal> {
         Err(CatalogueRefusal::Unknown)
     }
 

@@ -8,6 +8,8 @@ use ocs_api::client::CatalogueClient;
 use ocs_proto::charging::v1 as common;
 use ocs_proto::operator::v1 as wire;
 use rating_engine::calendar::Zone;
+use rating_engine::money::Money;
+use rating_engine::reach::Share;
 use rating_engine::time::Timestamp;
 use serde_json::{Value, json};
 
@@ -33,7 +35,9 @@ pub(super) fn run(command: CatalogueCommand) -> Result<ExitCode, OpenError> {
                 match output {
                     Output::Json | Output::Yaml | Output::Csv => {
                         let document = found.document.unwrap_or_default();
-                        print::value(output, &json!({ "document": as_json(&document), "source": found.source }));
+                        let shown =
+                            json!({ "document": as_json(&document), "source": found.source, "named": found.named });
+                        print::value(output, &shown);
                     }
                     Output::Table => print!("{}", found.source),
                 }
@@ -93,7 +97,24 @@ pub(super) fn run(command: CatalogueCommand) -> Result<ExitCode, OpenError> {
                 print_done(&done.document.unwrap_or_default(), done.repeated, asked.output);
                 Ok(ExitCode::SUCCESS)
             }
-            CatalogueCommand::Publish { name, at, asked } => {
+            CatalogueCommand::Publish { name, at: _, share, named, asked } if share.is_some() || !named.is_empty() => {
+                let share_basis_points = share.as_deref().map_or(Ok(0), basis_points)?;
+                let named = named.into_iter().map(|who| format!("subscribers/{who}")).collect();
+                let (idempotency_key, reason, etag) = (key(&asked), asked.reason.clone(), String::new());
+                let request =
+                    wire::PublishShareRequest { name, etag, share_basis_points, named, idempotency_key, reason };
+                let done = client(&asked.server).await?.publish_share(request).await.map_err(said)?.into_inner();
+                print_done(&done.document.unwrap_or_default(), done.repeated, asked.output);
+                Ok(ExitCode::SUCCESS)
+            }
+            CatalogueCommand::Promote { name, asked } => {
+                let (idempotency_key, reason) = (key(&asked), asked.reason.clone());
+                let request = wire::PromoteDocumentRequest { name, etag: String::new(), idempotency_key, reason };
+                let done = client(&asked.server).await?.promote_document(request).await.map_err(said)?.into_inner();
+                print_done(&done.document.unwrap_or_default(), done.repeated, asked.output);
+                Ok(ExitCode::SUCCESS)
+            }
+            CatalogueCommand::Publish { name, at, asked, .. } => {
                 let at = at.as_deref().map(|at| given("--at", at)).transpose()?;
                 let (idempotency_key, reason) = (key(&asked), asked.reason.clone());
                 let request = wire::PublishDocumentRequest { name, etag: String::new(), at, idempotency_key, reason };
@@ -148,6 +169,19 @@ fn key(asked: &CatalogueAsked) -> String {
     })
 }
 
+/// A share in percent, with up to two decimals.
+fn basis_points(text: &str) -> Result<u32, OpenError> {
+    let percent = text.strip_suffix('%').map(str::trim_end);
+    let parsed = percent.and_then(|percent| percent.parse::<Money>().ok());
+    let share = parsed.and_then(|percent| u32::try_from(percent.micros() / 10_000).ok().zip(Some(percent)));
+    let exact = share.filter(|(points, percent)| i64::from(*points) * 10_000 == percent.micros() && *points > 0);
+    exact.map(|(points, _)| points).ok_or_else(|| {
+        OpenError(format!(
+            "--share: '{text}' is no share; write it in percent with up to two decimals, e.g. 5% or 0.25%"
+        ))
+    })
+}
+
 fn given(flag: &str, text: &str) -> Result<prost_types::Timestamp, OpenError> {
     let at = parse_instant(text, &Zone::utc()).map_err(|reason| OpenError(format!("{flag}: {reason}")))?;
     Ok(ocs_proto::charging::convert::time(at))
@@ -178,7 +212,19 @@ fn as_json(document: &wire::Document) -> Value {
         "publisher": document.publisher, "publish_time": instant(document.publish_time.as_ref()),
         "withdrawer": document.withdrawer, "withdraw_time": instant(document.withdraw_time.as_ref()),
         "failure": document.failure,
+        "canary": document.canary.iter().map(|step| json!({
+            "from": instant(step.from.as_ref()), "share_basis_points": step.share_basis_points, "named": step.named,
+            "publisher": step.publisher,
+        })).collect::<Vec<_>>(),
     })
+}
+
+/// Whom a canary is for, in words.
+fn share(document: &wire::Document) -> Option<String> {
+    let step = document.canary.last().filter(|_| document.state() == wire::DocumentState::Canary)?;
+    let share = Share::new(step.share_basis_points).unwrap_or_default();
+    let named = if step.named == 0 { String::new() } else { format!(" and {} by name", step.named) };
+    Some(format!("{share} of subscribers{named}"))
 }
 
 fn print_done(document: &wire::Document, repeated: bool, output: Output) {
@@ -188,8 +234,9 @@ fn print_done(document: &wire::Document, repeated: bool, output: Output) {
         }
         Output::Table => {
             let due = instant(document.due_time.as_ref()).map(|due| format!(" for {due}")).unwrap_or_default();
+            let share = share(document).map(|share| format!(" for {share}")).unwrap_or_default();
             let again = if repeated { " (this key was used before; nothing changed)" } else { "" };
-            println!("{}: {}{due}   etag {}{again}", document.name, state(document), document.etag);
+            println!("{}: {}{due}{share}   etag {}{again}", document.name, state(document), document.etag);
         }
     }
 }
@@ -200,6 +247,7 @@ async fn list(client: &mut Client, wanted: Option<DocumentState>, output: Output
         Some(DocumentState::Draft) => wire::DocumentState::Draft,
         Some(DocumentState::Approved) => wire::DocumentState::Approved,
         Some(DocumentState::Scheduled) => wire::DocumentState::Scheduled,
+        Some(DocumentState::Canary) => wire::DocumentState::Canary,
         Some(DocumentState::Published) => wire::DocumentState::Published,
         Some(DocumentState::RolledBack) => wire::DocumentState::RolledBack,
     };

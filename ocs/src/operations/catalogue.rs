@@ -72,14 +72,14 @@ impl CatalogueOperations for Desk {
         Ok(found)
     }
 
-    async fn document(&self, name: DocumentName) -> Refused<(wire::Document, String)> {
-        let (document, source) = {
+    async fn document(&self, name: DocumentName) -> Refused<wire::GetDocumentResponse> {
+        let (mut found, has_text) = {
             let name = name.clone();
             self.aside(move |publisher| publisher.get(&name)).await?
         };
         self.settled_catalogue().await?;
         let mut waited = Duration::ZERO;
-        let mut source = source.map(String::from);
+        let mut source = has_text.then(|| std::mem::take(&mut found.source));
         while source.is_none() {
             let (files, charging, named) = (self.files.clone(), self.charging.clone(), name.clone());
             source = self.aside(move |_| stored_text(&files, &charging.edge, &named)).await?;
@@ -93,7 +93,7 @@ impl CatalogueOperations for Desk {
                 waited += TEXT_PAUSE;
             }
         }
-        Ok((document, source.unwrap_or_default()))
+        Ok(wire::GetDocumentResponse { source: source.unwrap_or_default(), ..found })
     }
 
     async fn change_document(&self, caller: Caller, asked: DocumentAsked) -> Refused<DocumentChanged> {
@@ -237,6 +237,9 @@ fn what_if(
 ) -> Refused<wire::SimulateEventResponse> {
     let refuse = |field: &'static str, reason: String| CatalogueRefusal::Field(field, reason);
     let mut tariffs = tariffs.clone();
+    if request.subscriber.is_empty() {
+        tariffs.for_nobody_named();
+    }
     let mut names = Vec::new();
     for draft in &request.drafts {
         let name = DocumentName::parse("drafts", draft).map_err(|it| refuse("drafts", it.reason))?;
@@ -245,7 +248,7 @@ fn what_if(
                 if !names.contains(version.name()) {
                     names.push(version.name().clone());
                 }
-                tariffs.insert(version);
+                tariffs.try_on(version);
             }
             Document::Offer(version) => tariffs.insert_offer(version),
             Document::Accounting(periods, _) => tariffs.insert_periods(periods),
