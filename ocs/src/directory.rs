@@ -102,6 +102,8 @@ pub struct Directory {
     sessions: DashMap<SessionId, Home, RandomState>,
     /// Accounts whose charging group has another number than they have.
     grouped: DashMap<AccountId, GroupId, RandomState>,
+    /// Subscribers of whom that is so.
+    members: DashMap<SubscriberId, GroupId, RandomState>,
 }
 
 impl Default for Directory {
@@ -112,6 +114,7 @@ impl Default for Directory {
             parts: RandomState::default(),
             sessions: DashMap::with_capacity_and_hasher_and_shard_amount(0, RandomState::default(), PARTS),
             grouped: DashMap::default(),
+            members: DashMap::default(),
         }
     }
 }
@@ -200,6 +203,18 @@ impl Directory {
     /// The charging group of an account, if there is such an account.
     pub fn group_of(&self, account: AccountId) -> GroupId {
         self.grouped.get(&account).map_or(GroupId::new(account.get()), |group| *group)
+    }
+
+    /// Notes a subscriber's charging group, which it keeps.
+    pub fn group_member(&self, subscriber: SubscriberId, group: GroupId) {
+        if subscriber.get() != group.get() {
+            self.members.insert(subscriber, group);
+        }
+    }
+
+    /// The charging group of a subscriber, if there is such a subscriber.
+    pub fn group_of_member(&self, subscriber: SubscriberId) -> GroupId {
+        self.members.get(&subscriber).map_or(GroupId::new(subscriber.get()), |group| *group)
     }
 
     /// How many identifiers there are.

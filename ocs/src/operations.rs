@@ -62,6 +62,8 @@ pub struct Desk {
     publisher: Arc<Publisher>,
     /// Held by the one simulation of a period that may run.
     simulating: Arc<Semaphore>,
+    /// Held by whoever loads rows: one thread at a time, whatever is loaded at once.
+    loading: Arc<Semaphore>,
     vault: Arc<Vault>,
     saying: groups::Saying,
     approvers: Arc<Approvers>,
@@ -100,9 +102,10 @@ impl Desk {
             partition: *partition,
             walks: Semaphore::new(WALKS_MAX),
         };
-        let (charging, files, simulating) = (charging.clone(), Arc::new(files), Arc::new(Semaphore::new(1)));
+        let (charging, files) = (charging.clone(), Arc::new(files));
+        let (simulating, loading) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
         let (vault, saying, approvers) = (Arc::default(), Arc::default(), Arc::default());
-        Self { charging, files, mark, asking: None, publisher, simulating, vault, saying, approvers, rerater }
+        Self { charging, files, mark, asking: None, publisher, simulating, loading, vault, saying, approvers, rerater }
     }
 
     /// Asks sessions that wait for money to ask again when it arrives.
@@ -310,9 +313,8 @@ impl Operations for Desk {
         self.replace_subscriber(caller, put).await
     }
 
-    async fn load_row(&self, caller: Caller, row: Row) -> Result<Loaded, OperationError> {
-        self.room().await?;
-        Ok(self.fill(&caller, &row))
+    async fn load_rows(&self, caller: Caller, rows: Vec<Row>) -> Result<Vec<Loaded>, OperationError> {
+        self.fill_all(caller, rows).await
     }
 
     async fn sessions(

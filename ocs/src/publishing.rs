@@ -24,7 +24,7 @@ use ocs_proto::operator::v1 as wire;
 use parking_lot::{Mutex, RwLock};
 use prost::Message;
 use rating_engine::command::Refusal;
-use rating_engine::ids::{GroupId, OfferName, SubscriberId, TariffName, TenantId};
+use rating_engine::ids::{OfferName, SubscriberId, TariffName, TenantId};
 use rating_engine::reach::Share;
 use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
@@ -267,7 +267,7 @@ impl Publisher {
         let (source, named) = dossier.map(|it| (it.source.clone(), canary::named(&it))).unwrap_or_default();
         let there = There::running(&self.catalogue, &self.charging);
         let named = named.into_iter().map(|id| {
-            let tenant = there.subscriber(id, GroupId::new(id.get())).map(|it| it.tenant);
+            let tenant = there.subscriber(id).map(|it| it.tenant);
             name::subscriber(tenant.unwrap_or_default(), id)
         });
         let has_text = source.is_some();
@@ -571,7 +571,7 @@ impl Publisher {
         let there = There::running(&self.catalogue, &self.charging);
         let one = |(tenant, selector): &(TenantId, SubscriberSelector)| {
             let found = match selector {
-                SubscriberSelector::Id(id) => there.subscriber(*id, GroupId::new(id.get())),
+                SubscriberSelector::Id(id) => there.subscriber(*id),
                 SubscriberSelector::Identifier(identifier) => there.identified(*tenant, identifier),
             };
             found.filter(|it| it.tenant == *tenant).map(|it| it.id).ok_or_else(|| {

@@ -159,8 +159,8 @@ impl<'a> There<'a> {
 
     /// The subscriber of a tenant that an identifier names.
     pub fn identified(&self, tenant: TenantId, identifier: &Identifier) -> Option<Subscriber> {
-        let (id, group) = self.directory.find(tenant, identifier)?;
-        self.subscriber(id, group)
+        let (id, _) = self.directory.find(tenant, identifier)?;
+        self.subscriber(id)
     }
 
     /// The newest version of an offer.
@@ -180,11 +180,9 @@ impl<'a> There<'a> {
         self.shards.with(group, first)
     }
 
-    /// A subscriber, looked up by its number over all groups; `likely` is looked into first.
-    pub fn subscriber(&self, id: SubscriberId, likely: GroupId) -> Option<Subscriber> {
-        let likely = self.shards.index(likely);
-        let mut indices = std::iter::once(likely).chain((0..self.shards.len()).filter(|index| *index != likely));
-        indices.find_map(|index| self.shards.with_index(index, |shard| shard.subscriber(id).cloned()).0)
+    /// A subscriber, looked up by its number over all groups.
+    pub fn subscriber(&self, id: SubscriberId) -> Option<Subscriber> {
+        self.shards.with(self.directory.group_of_member(id), |shard| shard.subscriber(id).cloned())
     }
 
     /// What would be refused of the offers that subscribers are to get, tried on copies of their accounts: `accounts` that are
@@ -299,7 +297,7 @@ impl<'a> There<'a> {
                 found => points &= found.is_some(),
             }
         }
-        let Some(there) = self.subscriber(id, group) else { return Ok(false) };
+        let Some(there) = self.subscriber(id) else { return Ok(false) };
         if (there.group, there.tenant) != (group, tenant) {
             // Its other identifiers and its open sessions would stay behind.
             return Err(format!(
@@ -397,6 +395,7 @@ impl Filler<'_> {
         if let MutationOutcome::Refused(refusal) = &*done.outcome {
             return Err(format!("subscriber {id}: {}", why_untaken(refusal)));
         }
+        charging.directory.group_member(id, owner.group);
         for identifier in new {
             charging.directory.point(tenant, identifier, (owner.subscriber, owner.group));
         }

@@ -426,6 +426,7 @@ fn rebuild(
             shards.with_index(index, |shard| {
                 shard.rebuild(now, checkpoint);
                 shard.accounts().for_each(|account| directory.group_account(account.id, account.group));
+                shard.subscribers().for_each(|member| directory.group_member(member.id, member.group));
                 let note = |id: &SessionId, group| {
                     if directory.loaded(id.clone(), group) {
                         twice.lock().push((id.clone(), group));

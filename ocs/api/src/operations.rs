@@ -74,8 +74,13 @@ pub trait Operations: Send + Sync + 'static {
         put: SubscriberPut,
     ) -> impl Future<Output = Result<Put, OperationError>> + Send;
 
-    /// Loads one row. What it says holds when its entry is durable ([`Self::durable`]).
-    fn load_row(&self, caller: Caller, row: Row) -> impl Future<Output = Result<Loaded, OperationError>> + Send;
+    /// Loads rows in their order, once there is room for them; says what became of each. What that says holds when its entry is
+    /// durable ([`Self::durable`]). Whoever loads many at once has them done beside the network's requests, not before them.
+    fn load_rows(
+        &self,
+        caller: Caller,
+        rows: Vec<Row>,
+    ) -> impl Future<Output = Result<Vec<Loaded>, OperationError>> + Send;
 
     /// Open sessions in their order, behind `after`.
     fn sessions(

@@ -3,11 +3,11 @@
 use std::pin::Pin;
 use std::sync::Arc;
 
-use futures_util::{Stream, StreamExt};
+use futures_util::{Stream, StreamExt, stream};
 use ocs_proto::operator::v1 as wire;
 use ocs_proto::operator::v1::subscribers_server::{Subscribers, SubscribersServer};
 use rating_engine::account::{AccountState, Sponsor};
-use rating_engine::ids::{AccountId, Identifier, SubscriberId, TariffName};
+use rating_engine::ids::{AccountId, Identifier, Lsn, SubscriberId, TariffName};
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::caller::Caller;
@@ -26,8 +26,10 @@ const WINDOWS_MAX: usize = 64;
 const NAME_OCTETS_MAX: usize = 128;
 /// Octets of one row.
 const ROW_OCTETS_MAX: usize = 64 << 10;
-/// Rows that were loaded and wait to be durable.
-const WAITING_MAX: usize = 4096;
+/// Rows that are loaded together, where so many have come.
+const ROWS_AT_ONCE: usize = 256;
+/// So many times that wait to be durable: what the disk writes with them must not keep what the network waits for.
+const WAITING_MAX: usize = 2;
 /// The etag of what is not there.
 const ETAG_NEW: &str = "-";
 
@@ -190,53 +192,77 @@ impl<O: Operations> Subscribers for SubscribersService<O> {
     ) -> Result<Response<Responses>, Status> {
         let caller = Caller::of(&request);
         let operations = self.operations.clone();
-        // One after the other, so that a subscriber finds the account before it; only the disk is waited for together.
-        let loaded = request.into_inner().then(move |request| {
+        // Some after the others, so that a subscriber finds the account before it; only the disk is waited for together.
+        let loaded = request.into_inner().ready_chunks(ROWS_AT_ONCE).then(move |requests| {
             let (operations, caller) = (operations.clone(), caller.clone());
-            async move { load(&*operations, caller, request?).await }
+            async move { load(&*operations, caller, requests).await }
         });
         let operations = self.operations.clone();
-        let durable = loaded.map(move |loaded| {
+        let durable = loaded.map(move |(answers, last)| {
             let operations = operations.clone();
             async move {
-                let (row, loaded) = loaded?;
-                let (state, lsn, reason) = match loaded {
-                    Loaded::Loaded(lsn) => (wire::RowState::Loaded, Some(lsn), String::new()),
-                    Loaded::There(lsn) => (wire::RowState::There, Some(lsn), String::new()),
-                    Loaded::Incomplete(lsn, reason) => (wire::RowState::Incomplete, Some(lsn), reason),
-                    Loaded::Refused(reason) => (wire::RowState::Refused, None, reason),
-                };
-                if let Some(lsn) = lsn {
-                    operations.durable(lsn).await.map_err(|error| refused(&error, "the row"))?;
+                match operations.durable(last).await {
+                    Ok(()) => answers,
+                    Err(error) => vec![Err(refused(&error, "the row"))],
                 }
-                Ok(wire::LoadRowsResponse { row, state: state.into(), reason })
             }
         });
-        Ok(Response::new(Box::pin(durable.buffered(WAITING_MAX))))
+        Ok(Response::new(Box::pin(durable.buffered(WAITING_MAX).flat_map(stream::iter))))
     }
 }
 
+type Answer = Result<wire::LoadRowsResponse, Status>;
+
+/// Loads what has come, up to where the stream is broken. The answers hold when the entry beside them is durable.
 async fn load(
     operations: &impl Operations,
     caller: Caller,
-    request: wire::LoadRowsRequest,
-) -> Result<(u64, Loaded), Status> {
-    use wire::load_rows_request::Kind;
-    let row = match request.kind {
-        Some(Kind::AccountJson(line)) => Ok(Row::Account(line)),
-        Some(Kind::SubscriberJson(line)) => Ok(Row::Subscriber(line)),
-        None => Err("kind: is missing; give account_json or subscriber_json".to_owned()),
-    };
-    let row = row.and_then(|row| {
-        let (Row::Account(line) | Row::Subscriber(line)) = &row;
-        if line.len() > ROW_OCTETS_MAX {
-            return Err(format!("has {} octets; give at most {ROW_OCTETS_MAX}", line.len()));
+    requests: Vec<Result<wire::LoadRowsRequest, Status>>,
+) -> (Vec<Answer>, Lsn) {
+    let (mut rows, mut asked, mut broken) = (Vec::new(), Vec::new(), None);
+    for request in requests {
+        match request {
+            Ok(request) => {
+                let checked = row(request.kind).map(|row| rows.push(row));
+                asked.push((request.row, checked));
+            }
+            Err(status) => {
+                broken = Some(status);
+                break;
+            }
         }
-        Ok(row)
-    });
-    let loaded = match row {
-        Ok(row) => operations.load_row(caller, row).await.map_err(|error| refused(&error, "the row"))?,
-        Err(reason) => Loaded::Refused(reason),
+    }
+    let loaded = match operations.load_rows(caller, rows).await {
+        Ok(loaded) => loaded,
+        Err(error) => return (vec![Err(refused(&error, "the row"))], Lsn::default()),
     };
-    Ok((request.row, loaded))
+    let (mut loaded, mut last) = (loaded.into_iter(), Lsn::default());
+    let each = asked.into_iter().map_while(|(row, checked)| {
+        let loaded = checked.map_or_else(|reason| Some(Loaded::Refused(reason)), |()| loaded.next())?;
+        let (state, lsn, reason) = match loaded {
+            Loaded::Loaded(lsn) => (wire::RowState::Loaded, lsn, String::new()),
+            Loaded::There(lsn) => (wire::RowState::There, lsn, String::new()),
+            Loaded::Incomplete(lsn, reason) => (wire::RowState::Incomplete, lsn, reason),
+            Loaded::Refused(reason) => (wire::RowState::Refused, Lsn::default(), reason),
+        };
+        last = last.max(lsn);
+        Some(Ok(wire::LoadRowsResponse { row, state: state.into(), reason }))
+    });
+    let mut answers: Vec<Answer> = each.collect();
+    answers.extend(broken.map(Err));
+    (answers, last)
+}
+
+fn row(kind: Option<wire::load_rows_request::Kind>) -> Result<Row, String> {
+    use wire::load_rows_request::Kind;
+    let row = match kind {
+        Some(Kind::AccountJson(line)) => Row::Account(line),
+        Some(Kind::SubscriberJson(line)) => Row::Subscriber(line),
+        None => return Err("kind: is missing; give account_json or subscriber_json".to_owned()),
+    };
+    let (Row::Account(line) | Row::Subscriber(line)) = &row;
+    if line.len() > ROW_OCTETS_MAX {
+        return Err(format!("has {} octets; give at most {ROW_OCTETS_MAX}", line.len()));
+    }
+    Ok(row)
 }

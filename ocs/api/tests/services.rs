@@ -257,7 +257,7 @@ impl Operations for InMemory {
         Err(OperationError::Stopping)
     }
 
-    async fn load_row(&self, _: Caller, _: Row) -> Result<Loaded, OperationError> {
+    async fn load_rows(&self, _: Caller, _: Vec<Row>) -> Result<Vec<Loaded>, OperationError> {
         Err(OperationError::Stopping)
     }
 

@@ -10,7 +10,7 @@ use balance_store::records;
 use rating_engine::account::Account;
 use rating_engine::calendar::Zone;
 use rating_engine::explain::Explanation;
-use rating_engine::ids::{AccountId, CdrPosition, GroupId, Identifier, SubscriberId, TariffName, TenantId};
+use rating_engine::ids::{AccountId, CdrPosition, Identifier, SubscriberId, TariffName, TenantId};
 use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
 use serde_json::{Value, json};
@@ -90,7 +90,7 @@ fn answer(options: &TariffExplain, documents: &[DocumentRecord], at: Timestamp) 
         add(&mut tariffs, documents);
         let there = There::of(&loaded);
         let subscriber = match who.parse() {
-            Ok(number) => there.subscriber(SubscriberId::new(number), GroupId::new(number)),
+            Ok(number) => there.subscriber(SubscriberId::new(number)),
             Err(_) => there.identified(TenantId::default(), &Identifier::from_str(who).map_err(OpenError)?),
         };
         let subscriber = subscriber.ok_or_else(|| OpenError(format!("--who: there is no subscriber {who}")))?;

@@ -13,7 +13,7 @@ use ocs_proto::operator::v1 as wire;
 use rating_engine::account::Account;
 use rating_engine::cdr::RatedCdr;
 use rating_engine::explain::Explanation;
-use rating_engine::ids::{AccountId, CdrPosition, GroupId, OfferName, TariffName};
+use rating_engine::ids::{AccountId, CdrPosition, OfferName, TariffName};
 use rating_engine::money::Currency;
 use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
@@ -309,7 +309,7 @@ fn copy<'a>(there: &There<'_>, named: &str) -> Refused<Payer<'a>> {
     let refuse = |reason: String| CatalogueRefusal::Field("subscriber", reason);
     let (tenant, selector) = name::parse_subscriber("subscriber", named).map_err(|it| refuse(it.reason))?;
     let found = match selector {
-        SubscriberSelector::Id(id) => there.subscriber(id, GroupId::new(id.get())),
+        SubscriberSelector::Id(id) => there.subscriber(id),
         SubscriberSelector::Identifier(identifier) => there.identified(tenant, &identifier),
     };
     let subscriber = found.filter(|it| it.tenant == tenant).ok_or(OperationError::UnknownSubscriber)?;

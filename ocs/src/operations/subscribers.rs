@@ -33,14 +33,14 @@ impl Desk {
         Ok(snapshot)
     }
 
-    /// Finds it where its identifier says or, by its number, in whatever shard it is.
+    /// Finds it by its number, or by whose identifier it is.
     pub(super) fn find(
         &self,
         tenant: TenantId,
         selector: &SubscriberSelector,
     ) -> Result<(SubscriberSnapshot, Lsn), OperationError> {
         let found = match selector {
-            SubscriberSelector::Id(id) => self.there().subscriber(*id, GroupId::new(id.get())),
+            SubscriberSelector::Id(id) => self.there().subscriber(*id),
             SubscriberSelector::Identifier(identifier) => self.there().identified(tenant, identifier),
         };
         let found = found.filter(|found| found.tenant == tenant).ok_or(OperationError::UnknownSubscriber)?;
@@ -93,7 +93,7 @@ impl Desk {
             }
             (Err(refusal), ..) => return Err(OperationError::Refused(refusal)),
         }
-        let there = self.there().subscriber(put.id, group);
+        let there = self.there().subscriber(put.id);
         if let Some(there) = there.as_ref().filter(|there| (there.group, there.tenant) != (group, tenant)) {
             return Err(precondition(format!(
                 "it is there with account {} of charging group {}, and cannot move to account {} of group {group}; give it an \
@@ -149,6 +149,7 @@ impl Desk {
         let done = charging.mutate_with(group, mutation, charging.clock.now(), noting);
         let is_done = matches!(*done.outcome, rating_engine::command::MutationOutcome::Done { .. });
         if is_done && !done.repeated {
+            charging.directory.group_member(put.id, group);
             for (identifier, to) in moved {
                 match to {
                     Some(_) => drop(charging.directory.point(tenant, identifier, (put.id, group))),
@@ -164,8 +165,21 @@ impl Desk {
         there.map(|there| etag::subscriber(&there, &self.identifiers(id))).unwrap_or_default()
     }
 
+    /// Loads rows, on a thread of its own: a processor that the network's requests want is not kept from them.
+    pub(super) async fn fill_all(&self, caller: Caller, rows: Vec<Row>) -> Result<Vec<Loaded>, OperationError> {
+        let turn = self.loading.clone().acquire_owned().await.map_err(|_| OperationError::Stopping)?;
+        self.room().await?;
+        let desk = self.clone();
+        let fill = move || {
+            // Who asked may be gone: what was begun is done all the same, and nobody else begins before.
+            let _turn = turn;
+            rows.iter().map(|row| desk.fill(&caller, row)).collect()
+        };
+        tokio::task::spawn_blocking(fill).await.map_err(|_| OperationError::Stopping)
+    }
+
     /// Loads one row.
-    pub(super) fn fill(&self, caller: &Caller, row: &Row) -> Loaded {
+    fn fill(&self, caller: &Caller, row: &Row) -> Loaded {
         let (charging, catalogue) = (&*self.charging, &*self.files.catalogue);
         let filler = Filler { charging, catalogue, now: charging.clock.now(), caller: Some(&caller.name) };
         let there = self.there();
