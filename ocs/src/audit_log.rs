@@ -168,10 +168,10 @@ pub struct Differences(Vec<Difference>);
 
 impl Differences {
     /// Notes one thing, if it is different.
-    pub fn note(&mut self, what: impl Into<String>, before: impl Into<String>, after: impl Into<String>) {
+    pub fn note(&mut self, what: impl std::fmt::Display, before: impl Into<String>, after: impl Into<String>) {
         let (before, after) = (before.into(), after.into());
         if before != after {
-            self.0.push(Difference { what: what.into().into(), before: before.into(), after: after.into() });
+            self.0.push(Difference { what: what.to_string().into(), before: before.into(), after: after.into() });
         }
     }
 
@@ -181,7 +181,7 @@ impl Differences {
     }
 
     /// Notes what is different about an account.
-    pub fn account(&mut self, before: Option<&Account>, after: Option<&Account>) {
+    pub fn account<'a>(&mut self, before: Option<&'a Account>, after: Option<&'a Account>) {
         let of = |say: &dyn Fn(&Account) -> String| {
             (before.map(say).unwrap_or_default(), after.map(say).unwrap_or_default())
         };
@@ -197,14 +197,17 @@ impl Differences {
         simple("debt", &|account| {
             if account.debt == Money::ZERO { String::new() } else { money(account, account.debt) }
         });
-        let buckets = |account: Option<&Account>| account.map(|account| account.buckets.clone()).unwrap_or_default();
-        for bucket in joined(&buckets(before), &buckets(after), |bucket| bucket.id.clone()) {
-            let find = |account: Option<&Account>| account.and_then(|account| account.bucket(&bucket).cloned());
-            let (was, is) = (find(before), find(after));
+        let (had, has) = (before.map_or(&[][..], |it| &it.buckets), after.map_or(&[][..], |it| &it.buckets));
+        for bucket in joined(had, has, |bucket| bucket.id.clone()) {
+            let find = |buckets: &'a [Bucket]| buckets.iter().find(|it| it.id == bucket);
+            let (was, is) = (find(had), find(has));
             let account = after.or(before);
             let mut each = |what: &str, say: &dyn Fn(&Bucket) -> String| {
-                let (was, is) = (was.as_ref().map(say).unwrap_or_default(), is.as_ref().map(say).unwrap_or_default());
-                self.note(format!("buckets/{bucket}/{what}"), was, is);
+                self.note(
+                    format_args!("buckets/{bucket}/{what}"),
+                    was.map(say).unwrap_or_default(),
+                    is.map(say).unwrap_or_default(),
+                );
             };
             each("balance", &|bucket| {
                 account.map(|account| amount(account, bucket.holding, bucket.balance)).unwrap_or_default()
@@ -213,16 +216,14 @@ impl Differences {
             each("valid_to", &|bucket| instant(bucket.valid_to));
             each("priority", &|bucket| bucket.priority.to_string());
         }
-        let held = |account: Option<&Account>| {
-            let held =
-                account.and_then(|account| account.contract.as_ref()).map(|contract| contract.subscriptions.clone());
-            held.unwrap_or_default()
+        let held = |account: Option<&'a Account>| {
+            account.and_then(|account| account.contract.as_ref()).map_or(&[][..], |contract| &contract.subscriptions)
         };
         let (was, is) = (held(before), held(after));
-        for number in joined(&was, &is, |held| held.number) {
+        for number in joined(was, is, |held| held.number) {
             let say =
                 |held: &[Subscription]| held.iter().find(|held| held.number == number).map(offer).unwrap_or_default();
-            self.note(format!("subscriptions/{number}"), say(&was), say(&is));
+            self.note(format_args!("subscriptions/{number}"), say(was), say(is));
         }
     }
 

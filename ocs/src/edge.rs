@@ -16,6 +16,10 @@ use rating_engine::time::Timestamp;
 
 use crate::store::{OpenError, because};
 
+/// Octets that most audit records are shorter than, and what a stored one has besides: memory is taken once for each.
+const AUDIT_OCTETS: usize = 512;
+const AUDIT_VALUE_OCTETS: usize = 64;
+
 /// One record: its family, key, value and the entry that changed it.
 #[derive(Clone, Debug)]
 pub struct EdgeRecord {
@@ -60,7 +64,7 @@ impl EdgeRecord {
     }
 
     fn audit(noted: &Noted, lsn: Lsn) -> Self {
-        let mut value = Vec::new();
+        let mut value = Vec::with_capacity(noted.octets.len() + AUDIT_VALUE_OCTETS);
         records::encode_audit_value(&mut value, &noted.octets, noted.chain, lsn);
         Self { family: Family::Audit, key: keys::audit(noted.position).to_vec(), value: Some(value), lsn }
     }
@@ -180,13 +184,16 @@ impl Edge {
         beside: &Beside,
         fill: impl FnOnce(&mut EntryWriter<'_>, &Ready<'_>),
     ) -> Lsn {
+        let audit = beside.audit.as_ref().map(|record| {
+            let mut octets = Vec::with_capacity(AUDIT_OCTETS);
+            records::encode_audit(&mut octets, record);
+            Arc::<[u8]>::from(octets)
+        });
         // Held over the append: a sweep that has this entry below its checkpoint must find the records here.
         let mut waiting = self.waiting.lock();
-        let noted = beside.audit.as_ref().map(|record| {
+        let noted = audit.map(|octets| {
             let (position, chain) = waiting.audited;
-            let mut octets = Vec::new();
-            records::encode_audit(&mut octets, record);
-            Noted { position: position.saturating_add(1), chain: chain.after(&octets), octets: octets.into() }
+            Noted { position: position.saturating_add(1), chain: chain.after(&octets), octets }
         });
         let ready = Ready { beside, noted };
         let lsn = journal.append(|entry| fill(entry, &ready)).lsn;

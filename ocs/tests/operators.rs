@@ -288,6 +288,26 @@ async fn rows_are_loaded_once_and_each_says_what_became_of_it() {
     use wire::RowState::{Loaded, Refused, There};
     assert_eq!(last, [(900, Refused), (901, Refused), (902, Refused), (903, Loaded)]);
 
+    // What comes before a message that nobody can read is loaded and answered; then the stream is over.
+    let unreadable = Some(Kind::AccountJson(" ".repeat(5 << 20)));
+    let readable = wire::LoadRowsRequest { row: 1, kind: Some(Kind::AccountJson(account(8998))) };
+    let sent = [readable, wire::LoadRowsRequest { row: 2, kind: unreadable }];
+    let mut answers = desk.subscribers.load_rows(tokio_stream::iter(sent)).await.unwrap().into_inner();
+    let first = answers.message().await.unwrap().unwrap();
+    assert_eq!((first.row, first.state()), (1, Loaded));
+    assert_eq!(answers.message().await.unwrap_err().code(), Code::OutOfRange);
+    assert_eq!(desk.balance(8998).await, 10_000_000);
+
+    // Several load at once; each has its answers in its order.
+    let mut one = desk.subscribers.load_rows(tokio_stream::iter(rows(7000, 7400))).await.unwrap().into_inner();
+    let mut other = desk.subscribers.load_rows(tokio_stream::iter(rows(7400, 7800))).await.unwrap().into_inner();
+    for row in 1..=800 {
+        for answers in [&mut one, &mut other] {
+            let answer = answers.message().await.unwrap().unwrap();
+            assert_eq!((answer.row, answer.state()), (row, Loaded), "{answer:?}");
+        }
+    }
+
     // The connection is lost after some answers; everything is sent again.
     let mut cut = desk.subscribers.load_rows(tokio_stream::iter(rows(8000, 8200))).await.unwrap().into_inner();
     for _ in 0..150 {
