@@ -20,7 +20,7 @@ use std::time::{Duration, Instant};
 use balance_store::CdrStore;
 use balance_store::keys::{self, Drawer};
 use balance_store::records::{self, AuditRecord, Difference, Rerating, ReratingPlan, ReratingState};
-use ocs_api::{OperationError, ReratingRefusal, name};
+use ocs_api::{Caller, Ceiling, OperationError, ReratingRefusal, name};
 use parking_lot::{Condvar, Mutex};
 use rating_engine::account::CdrTrail;
 use rating_engine::cdr::{Cause, CdrKind, CdrSource, RatedCdr};
@@ -306,7 +306,8 @@ impl Rerater {
     ///
     /// # Errors
     /// Why it is not.
-    pub fn approve(&self, caller: &str, number: u64) -> Result<(Rerating, bool), ReratingRefusal> {
+    pub fn approve(&self, caller: &Caller, number: u64) -> Result<(Rerating, bool), ReratingRefusal> {
+        let (ceiling, caller) = (caller.top_up_max, &*caller.name);
         let _changing = self.changing.lock();
         let known = self.find(number)?.ok_or(ReratingRefusal::Unknown)?;
         if known.approved.as_ref().is_some_and(|(by, _)| **by == *caller) {
@@ -318,11 +319,18 @@ impl Rerater {
         if self.four_eyes && *known.asked_by == *caller {
             return Err(ReratingRefusal::SamePerson);
         }
+        let plan = known.plan.as_ref();
+        let too_much = |ceiling: &Ceiling| {
+            let mut sums = plan.iter().flat_map(|plan| &plan.sums);
+            sums.any(|(currency, _, back)| *back > Money::ZERO && !ceiling.allows(*back, *currency))
+        };
+        if let Some(ceiling) = ceiling.filter(too_much) {
+            return Err(ReratingRefusal::AboveCeiling(ceiling));
+        }
         if self.charging.journal.is_saturated() {
             return Err(OperationError::Refused(Refusal::TooBusy).into());
         }
         let now = self.charging.clock.now();
-        let plan = known.plan.as_ref();
         let sums: Vec<String> = plan.iter().flat_map(|plan| &plan.sums).map(sum_in_words).collect();
         let said = format!("approved: {} corrections, {}", plan.map_or(0, |plan| plan.corrections), sums.join(", "));
         let by = by(caller, "Rerating/ApproveRerating", number, &IdempotencyKey::new(""), &known.reason);
@@ -399,7 +407,7 @@ impl Rerater {
     /// Works out what it comes to.
     fn plan_out(&self, number: u64, rerating: &Rerating) -> Result<(), Stop> {
         let through = self.cdrs.durable().position;
-        let sums = self.sums(number, rerating, through)?;
+        let sums = self.sums(number, rerating, (through, &self.charging.tariffs.load_full()))?;
         let (plan, left) = sums.plan(through);
         tracing::info!(
             rerating = number,
@@ -412,22 +420,23 @@ impl Rerater {
         })
     }
 
-    fn sums(&self, number: u64, rerating: &Rerating, through: CdrPosition) -> Result<Sums, Stop> {
-        let (tariffs, mut sums) = (self.charging.tariffs.load_full(), Sums::default());
-        self.each(number, rerating, (through, &tariffs), &mut |plan| sums.add(&plan))?;
+    fn sums(&self, number: u64, rerating: &Rerating, read: (CdrPosition, &Tariffs)) -> Result<Sums, Stop> {
+        let mut sums = Sums::default();
+        self.each(number, rerating, read, &mut |plan| sums.add(&plan))?;
         Ok(sums)
     }
 
     /// Books what was approved.
     fn book_all(&self, number: u64, rerating: &Rerating) -> Result<(), Stop> {
         let Some(plan) = &rerating.plan else { return Err(Stop::Failed("it has no plan".to_owned())) };
-        let (now, _) = self.sums(number, rerating, plan.through)?.plan(plan.through);
+        // What is compared is what is booked, whatever is published meanwhile.
+        let tariffs = self.charging.tariffs.load_full();
+        let (now, _) = self.sums(number, rerating, (plan.through, &tariffs))?.plan(plan.through);
         if now != *plan {
             let reason =
                 "what it would book is no longer what was approved: a version was published since; plan it anew";
             return Err(Stop::Failed(reason.to_owned()));
         }
-        let tariffs = self.charging.tariffs.load_full();
         let (mut index, mut dealt_with, mut booked) = (0u64, rerating.dealt_with, rerating.booked);
         let (mut left, mut noted) = (rerating.left.clone(), Instant::now());
         let mut looked = Looked::new(self.cdrs.clone());

@@ -596,6 +596,61 @@ fn a_ceiling_holds_for_charges_that_are_given_back() {
     assert!(code == Some(0) && done.contains("0.00 EUR given back"), "{done}{errors}");
 }
 
+/// 61 s at 0.20 a minute were 0.2533 and should have been 0.1517: who may give back 0.05 at most does not approve that, who planned it
+/// does not, and a third one does.
+#[test]
+fn a_ceiling_holds_for_what_is_rated_again() {
+    let mut served = Served::prepare();
+    let access = with_token("till", "\"finance\"", "top_up_max = \"0.05 EUR\"")
+        + &with_token("boss", "\"finance\"", "")
+        + &with_token("ann", "\"admin\"", "")
+        + &with_token("bob", "\"admin\"", "");
+    served.start("", &access);
+    let does = |who: &str, arguments: &[&str]| {
+        let token = served.token_file(who);
+        let (code, out, errors) = served.ocs(arguments, &[("--token-file", &*token)], "http");
+        (code, out + &errors)
+    };
+    let hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    let seconds = hour_ago.duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
+    let start = rating_engine::time::Timestamp::from_millis(i64::try_from(seconds).unwrap() * 1000);
+    let who = "msisdn-491701234567";
+    let record = format!(
+        r#"{{"record":"r","identifiers":["{who}"],"start":"{start}","service":"voice","used":[{{"seconds":61}}]}}"#
+    );
+    let (used, draft) = (served.folder().join("used.jsonl"), served.folder().join("draft.yaml"));
+    std::fs::write(&used, record).unwrap();
+    let example = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/examples/tariff.yaml");
+    let source = std::fs::read_to_string(example).unwrap();
+    std::fs::write(&draft, source.replace("version: 1\n", "version: 2\n").replace("0.20 / min", "0.10 / min")).unwrap();
+    let version = "tariffs/example-payg/versions/2";
+    let plan = [
+        "rerating",
+        "plan",
+        "example-payg",
+        "--from",
+        "1970-01-01",
+        "--to",
+        "2100-01-01",
+        "--reason",
+        "wrong",
+        "--wait",
+    ];
+    for (who, arguments, code, says) in [
+        ("boss", &["usage", "charge", used.to_str().unwrap()][..], 0, ""),
+        ("ann", &["catalogue", "put", draft.to_str().unwrap()], 0, ""),
+        ("bob", &["catalogue", "approve", version], 0, ""),
+        ("ann", &["catalogue", "publish", version], 0, ""),
+        ("boss", &plan, 0, "0.1016 EUR"),
+        ("till", &["rerating", "approve", "reratings/1"], 2, "you may give back at most 0.05 EUR"),
+        ("boss", &["rerating", "approve", "reratings/1"], 2, "whoever planned it cannot approve it"),
+        ("ann", &["rerating", "approve", "reratings/1", "--wait"], 0, "done"),
+    ] {
+        let (was, said) = does(who, arguments);
+        assert!(was == Some(code) && said.contains(says), "{who} {arguments:?}: {was:?} {said}");
+    }
+}
+
 /// A tariff has an author and an approver, who are two people whatever else they may do; a third one publishes it.
 #[test]
 fn nobody_approves_a_tariff_of_their_own() {

@@ -8,7 +8,7 @@ use ocs_proto::operator::v1::rerating_server::{Rerating, ReratingServer};
 use rating_engine::time::Timestamp;
 use tonic::{Code, Request, Response, Status};
 
-use crate::caller::Caller;
+use crate::caller::{Caller, Ceiling};
 use crate::change::Asked;
 use crate::name::parse_account;
 use crate::operations::{OperationError, Selection};
@@ -78,6 +78,8 @@ pub enum ReratingRefusal {
     WrongState(String),
     /// Whoever planned it is who would approve.
     SamePerson,
+    /// Whoever would approve may not give so much.
+    AboveCeiling(Ceiling),
     /// Too many are not over.
     TooMany,
     /// There is no such tariff.
@@ -103,6 +105,11 @@ impl ReratingRefusal {
                 Code::PermissionDenied,
                 "SAME_PERSON",
                 format!("{what}: whoever planned it cannot approve it; ask somebody else to"),
+            ),
+            Self::AboveCeiling(ceiling) => status(
+                Code::PermissionDenied,
+                "ABOVE_CEILING",
+                format!("{what}: you may give back at most {ceiling} at once; ask somebody who may give more"),
             ),
             Self::TooMany => status(
                 Code::ResourceExhausted,

@@ -116,7 +116,7 @@ impl ReratingOperations for Desk {
         caller: Caller,
         number: u64,
     ) -> Result<(wire::ReratingJob, bool), ReratingRefusal> {
-        let done = self.rerater.approve(&caller.name, number);
+        let done = self.rerater.approve(&caller, number);
         let (rerating, repeated) = self.when_durable(done).await?;
         Ok((self.job(number, &rerating), repeated))
     }
