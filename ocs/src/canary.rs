@@ -8,10 +8,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use balance_store::records::{CanaryStep, Deed, Dossier};
-use metrics::{Counter, counter};
+use metrics::Counter;
 use rating_engine::cdr::{CdrKind, RatedCdr};
 use rating_engine::ids::{SubscriberId, TariffName};
 use rating_engine::reach::{Reach, Share, Steps};
+
+use crate::telemetry;
 
 /// Steps of one canary; the last is left for the whole.
 pub const STEPS_MAX: usize = 64;
@@ -95,14 +97,11 @@ struct Part {
 impl Counters {
     /// Of the canaries that run: tariff and version.
     pub fn of(running: impl IntoIterator<Item = (TariffName, u32)>) -> Arc<Self> {
-        let part = |tariff: &TariffName, version: u32, part: &'static str| {
-            let labels =
-                [("tariff", tariff.as_str().to_owned()), ("version", version.to_string()), ("part", part.to_owned())];
-            let (charges, micros) = ("ocs_canary_charges_total", "ocs_canary_charged_micros_total");
-            Part { charges: counter!(charges, &labels), micros: counter!(micros, &labels) }
-        };
         let counted = running.into_iter().map(|(tariff, version)| {
-            let parts = [part(&tariff, version, "canary"), part(&tariff, version, "rest")];
+            let parts = ["canary", "rest"].map(|part| {
+                let [charges, micros] = telemetry::of_canary(&tariff, version, part);
+                Part { charges, micros }
+            });
             (tariff, version, parts)
         });
         Arc::new(Self(counted.collect()))

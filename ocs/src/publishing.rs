@@ -524,7 +524,7 @@ impl Publisher {
                 (before, None)
             }
             None => {
-                let before = self.unpublished(name, basis, "is published for everybody already")?;
+                let before = self.unpublished(name, basis, "was published for everybody")?;
                 if before.approved.is_none() {
                     let reason = "is a draft; have somebody approve it first".to_owned();
                     return Err(CatalogueRefusal::WrongState(reason));
@@ -586,14 +586,14 @@ impl Publisher {
     }
 
     fn promoting(&self, name: &DocumentName, basis: &DraftBasis, deed: Deed) -> Result<Change, CatalogueRefusal> {
-        let before = self.dossier(name).ok_or(match self.published(name) {
-            None => CatalogueRefusal::Unknown,
-            Some(_) => CatalogueRefusal::WrongState("is published for everybody already".to_owned()),
-        })?;
-        self.is_based_on(name, Some(&before), basis)?;
-        if canary::running(&before).is_none() {
-            return Err(CatalogueRefusal::WrongState("is not published for a share of subscribers".to_owned()));
+        let dossier = self.dossier(name);
+        if dossier.is_none() && self.published(name).is_none() {
+            return Err(CatalogueRefusal::Unknown);
         }
+        self.is_based_on(name, dossier.as_ref(), basis)?;
+        let before = dossier.filter(|dossier| canary::running(dossier).is_some()).ok_or_else(|| {
+            CatalogueRefusal::WrongState("is not for a share of subscribers; there is nothing to promote".to_owned())
+        })?;
         let said = self.counting(Some(&before), deed);
         let from = Some(said.at);
         let mut after = before.clone();

@@ -10,6 +10,7 @@ use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
 use rating_engine::command::{Denial, Facts, Outcome, Refusal, RequestKind, ServiceResult};
+use rating_engine::ids::TariffName;
 
 use crate::archive::Remembered;
 
@@ -184,6 +185,13 @@ fn result_index(outcome: &Outcome) -> usize {
             Refusal::TooBusy => 12,
         },
     }
+}
+
+/// Charges, and money charged, while a version is for a share of subscribers: by it (`canary`) or by the others of its tariff (`rest`).
+/// As many series as canaries have run since the start, twice.
+pub(crate) fn of_canary(tariff: &TariffName, version: u32, part: &'static str) -> [Counter; 2] {
+    let labels = [("tariff", tariff.as_str().to_owned()), ("version", version.to_string()), ("part", part.to_owned())];
+    [counter!("ocs_canary_charges_total", &labels), counter!("ocs_canary_charged_micros_total", &labels)]
 }
 
 impl Default for Telemetry {

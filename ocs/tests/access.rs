@@ -686,6 +686,8 @@ fn nobody_approves_a_tariff_of_their_own() {
         ("bob", "approve", 2, 0, "approved"),
         ("chief", "publish", 2, 2, "needs one of the roles operator"),
         ("ops", "publish", 2, 0, "published"),
+        ("chief", "promote", 2, 2, "needs one of the roles operator"),
+        ("ops", "promote", 2, 2, "there is nothing to promote"),
     ] {
         let (was, said) = does(who, &[what, &name(number)]);
         assert!(was == Some(code) && said.contains(says), "{who} {what} {number}: {was:?} {said}");
@@ -698,6 +700,21 @@ fn nobody_approves_a_tariff_of_their_own() {
     for (who, whose) in [("ann", ["--tariff", "example-payg"]), ("ops", ["--who", "msisdn-491701234567"])] {
         let (was, said) = tried(who, &whose);
         assert!(was == Some(0) && said.contains("0.75"), "0.05, 3 minutes at 0.20 and 2 at 0.05: {was:?} {said}");
+    }
+    // For some first: by whoever publishes; who they are is for those who may see accounts.
+    let drafted = put("ann", 4).0.zip(does("bob", &["approve", &name(4)]).0);
+    assert_eq!(drafted, Some((0, 0)));
+    for (who, code) in [("ann", 2), ("bob", 2), ("chief", 2), ("ops", 0)] {
+        let (was, said) = does(who, &["publish", &name(4), "--share", "5%", "--named", "msisdn-491701234567"]);
+        assert_eq!(was, Some(code), "{who}: {said}");
+    }
+    for (who, count) in [("ann", 0), ("ops", 1)] {
+        let (_, shown) = does(who, &["show", &name(4), "-o", "json"]);
+        let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
+        assert_eq!(
+            (shown["named"].as_array().unwrap().len(), &shown["document"]["canary"][0]["named"]),
+            (count, &1.into())
+        );
     }
     let (_, listed) = does("bob", &["list", "-o", "json"]);
     let listed: serde_json::Value = serde_json::from_str(&listed).unwrap();
