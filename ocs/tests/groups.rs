@@ -415,7 +415,7 @@ async fn a_change_of_a_group_that_meets_kill_9_is_done_or_not_done() {
                 [a.is_ok(), b.is_ok(), c.is_ok()].into_iter().filter(|done| *done).count()
             }
         });
-        tokio::time::sleep(Duration::from_micros(600 * round * round)).await;
+        tokio::time::sleep(Duration::from_micros(1500 * round * round)).await;
         server.kill();
         done_before_the_kill += asked.await.unwrap();
         server.restart();
