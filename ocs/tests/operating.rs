@@ -227,7 +227,8 @@ fn an_offer_for_later_begins_then_also_over_a_crash() {
     let began: jiff::Timestamp = began.split_whitespace().next().unwrap().parse().unwrap();
     let (tomorrow, later) =
         (began + jiff::SignedDuration::from_hours(24), began + jiff::SignedDuration::from_hours(48));
-    let (tomorrow, later) = (tomorrow.to_string(), later.to_string());
+    // As the server writes them.
+    let (tomorrow, later) = (format!("{tomorrow:.3}"), format!("{later:.3}"));
     let buy = ["account", "buy", "1001", "example-data", "--from", &tomorrow, "--key", "k1", "-o", "json"];
     let first: serde_json::Value = serde_json::from_str(&ask(&server, &buy)).unwrap();
     assert_eq!((&first["balance"], &first["repeated"]), (&"10.00".into(), &false.into()), "{first}");
