@@ -452,22 +452,14 @@ impl Change {
         }
     }
 
-    /// The account that it is about, also one that it makes or a subscriber's.
-    pub fn paying(&self) -> Option<AccountId> {
-        match self {
-            Self::OpenAccount(account) => Some(account.id),
-            Self::PutSubscriber(subscriber) => Some(subscriber.account),
-            Self::RemoveMember { .. } | Self::Describe(_) | Self::Release { .. } => None,
-            Self::TopUp { .. }
-            | Self::Adjust { .. }
-            | Self::Extend { .. }
-            | Self::Buy { .. }
-            | Self::Cancel { .. }
-            | Self::Replace { .. }
-            | Self::SetState { .. }
-            | Self::SetCredit { .. }
-            | Self::Correct(_)
-            | Self::GiveBack(_) => self.account(),
+    /// The account that it is about: also one that it makes, or a subscriber's.
+    pub fn about(&self) -> Option<AccountId> {
+        if let Self::OpenAccount(account) = self {
+            Some(account.id)
+        } else if let Self::PutSubscriber(subscriber) = self {
+            Some(subscriber.account)
+        } else {
+            self.account()
         }
     }
 }

@@ -14,15 +14,16 @@ mod world;
 use std::sync::Arc;
 
 use rating_engine::account::{AccountState, Bucket, Holding};
-use rating_engine::command::{Change, MutationOutcome, Refusal};
-use rating_engine::ids::{AccountId, BucketId};
-use rating_engine::money::{Rate, Rounding, RoundingMode, RoundingScope};
+use rating_engine::cdr::{Cause, CdrKind};
+use rating_engine::command::{Action, Change, MutationOutcome, Outcome, Refusal, Requested, ServiceRequest};
+use rating_engine::ids::{AccountId, BucketId, SessionId};
+use rating_engine::money::{Money, Rate, Rounding, RoundingMode, RoundingScope};
 use rating_engine::shard::{Pair, Shard, Transfer, transfer};
 use rating_engine::tariffs::Tariffs;
 use rating_engine::units::Measure;
 
 use crate::story::check;
-use crate::world::{World, at, bucket, money, price, request, top_up};
+use crate::world::{World, at, bucket, command, money, price, rating_group, request, top_up};
 
 #[test]
 fn an_adjustment_puts_in_or_takes_out_and_has_a_cdr_of_its_own() {
@@ -274,4 +275,17 @@ fn what_the_taker_cannot_take_is_not_given() {
     let outcome = give(&mut Pair::Two(&mut one, &mut two), "2.00", "k", 1);
     assert_eq!(*outcome, MutationOutcome::Refused(Refusal::Invalid("the account is closed")));
     assert_eq!(one.account(AccountId::new(1)).unwrap().money(), money("5.00"));
+}
+
+/// A session that is let go of leaves a CDR of what it never reported; nothing moved in an account, and no number of one is answered.
+#[test]
+fn a_release_answers_no_cdr_of_an_account() {
+    let mut world = one(1);
+    let service = ServiceRequest { key: rating_group(10), requested: Requested::Any, ..ServiceRequest::default() };
+    let opened = world.apply(command(0, 1, "s", 0, Action::Start(vec![service])));
+    assert!(matches!(*opened.outcome, Outcome::Answered(_)), "{:?}", opened.outcome);
+    let release = Change::Release { session: SessionId::new(b"s"), cause: Cause::Operator, client_state_below: 0 };
+    let done = world.mutate(release.asked(request("r", 0)), at(1));
+    assert_eq!(*done, MutationOutcome::Done { balance: Money::ZERO, cdr_number: 0 });
+    assert_eq!(world.cdrs.last().expect("a CDR").kind, CdrKind::Lapse);
 }

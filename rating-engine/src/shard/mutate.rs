@@ -61,15 +61,30 @@ impl Shard {
         now: Timestamp,
         effects: &mut Effects<()>,
     ) -> Result<MutationOutcome, Refusal> {
-        let (changed, paying) = (change.account(), change.paying());
+        let (changed, about) = (change.account(), change.about());
         self.try_change(tariffs, change, request, now, effects)?;
-        let first = if effects.cdrs.is_empty() { 0 } else { 1 };
-        if let Some(account) = changed {
-            self.follow(tariffs, account, now, effects);
-        }
-        let account = paying.and_then(|id| self.account(id));
-        let cdr_number = account.map_or(0, |account| account.cdrs.count).saturating_add(first) * first;
-        Ok(MutationOutcome::Done { balance: account.map_or(Money::ZERO, Account::money), cdr_number })
+        Ok(match changed {
+            Some(account) => self.conclude(tariffs, account, now, effects),
+            None => MutationOutcome::Done { balance: self.balance(about), cdr_number: 0 },
+        })
+    }
+
+    /// What follows from a change of an account, and what is answered: the number is that of its first CDR.
+    pub(super) fn conclude(
+        &mut self,
+        tariffs: &Tariffs,
+        id: AccountId,
+        now: Timestamp,
+        effects: &mut Effects<()>,
+    ) -> MutationOutcome {
+        let next = self.account(id).map_or(0, |account| account.cdrs.count).saturating_add(1);
+        let cdr_number = if effects.cdrs.is_empty() { 0 } else { next };
+        self.follow(tariffs, id, now, effects);
+        MutationOutcome::Done { balance: self.balance(Some(id)), cdr_number }
+    }
+
+    fn balance(&self, id: Option<AccountId>) -> Money {
+        id.and_then(|id| self.account(id)).map_or(Money::ZERO, Account::money)
     }
 
     /// What follows from a change of an account: cycles that could not be paid and now can are begun.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::mutate::{BUCKET_ENDED, NO_ACCOUNT, NO_BUCKET, PaidIn, operator};
 use super::{Shard, Tariffs, unchanged};
-use crate::account::{Account, Bucket};
+use crate::account::Bucket;
 use crate::cdr::CdrKind;
 use crate::command::{Effects, MutationOutcome, Refusal, Request};
 use crate::ids::{AccountId, BucketId};
@@ -81,11 +81,8 @@ pub fn transfer(
         return refused(refusal);
     }
     pair.taker().pay_in(paid, source, now, &mut taken);
-    let cdr_number = pair.giver().account(from).map_or(0, |giver| giver.cdrs.count).saturating_add(1);
-    pair.giver().follow(tariffs, from, now, &mut given);
+    let outcome = pair.giver().conclude(tariffs, from, now, &mut given);
     pair.taker().follow(tariffs, to, now, &mut taken);
-    let balance = pair.giver().account(from).map_or(Money::ZERO, Account::money);
-    let outcome = MutationOutcome::Done { balance, cdr_number };
     pair.giver().remember(group, request, &outcome, now, &mut given);
     (super::finish(given, Arc::new(outcome)), super::finish(taken, ()))
 }
