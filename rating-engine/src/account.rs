@@ -596,9 +596,9 @@ pub struct Subscription {
 }
 
 impl Subscription {
-    /// Whether somebody said when it is over.
-    pub fn has_end(&self) -> bool {
-        self.ends_at != Timestamp::NEVER
+    /// Whether no fee of it will follow: it ends with the cycle that it is in, or before.
+    pub(crate) fn is_last_cycle(&self) -> bool {
+        self.state == SubscriptionState::Active && self.ends_at <= self.cycle_end && self.ends_at != Timestamp::NEVER
     }
 
     /// Whether any cycle of it has begun.

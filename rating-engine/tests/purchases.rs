@@ -283,3 +283,32 @@ fn the_tariff_changes_when_the_other_begins() {
     ",
     );
 }
+
+// --- Who leaves ---
+
+/// A member stays with the account that would be charged a fee for it: of what is awaited, and of another cycle before the end. Once only
+/// a cycle is left that is paid, it may go.
+#[test]
+fn who_would_be_paid_for_stays() {
+    check(
+        "
+        price any  0.01/MiB
+        offer m fee 1.00 period P1D  data 1GiB
+        account A  balance 20.00
+        account B  balance 20.00
+        0s buy A m from 100s
+        1s move A B -> refused Invalid
+        2s cancel A 1 at 90000s
+        3s move A B -> refused Invalid
+        100s expire -> nothing
+        A main 19.00
+        101s cancel A 1 at 90000s
+        102s move A B -> refused Invalid    (a fee is due at 86500s)
+        103s cancel A 1
+        104s move A B -> done
+        86500s expire -> nothing
+        A main 19.00
+        A holds
+    ",
+    );
+}

@@ -78,7 +78,7 @@ impl Shard {
     fn may_leave(&self, member: &Subscriber) -> Result<(), Refusal> {
         let account = self.account(member.account);
         let mut held = account.iter().filter_map(|account| account.contract.as_ref()).flat_map(|it| &it.subscriptions);
-        if held.any(|held| held.subscriber == member.id && !held.has_end()) {
+        if held.any(|held| held.subscriber == member.id && !held.is_last_cycle()) {
             return Err(Refusal::Invalid(
                 "its account holds offers that were bought for it and would go on being charged there; cancel them first",
             ));
