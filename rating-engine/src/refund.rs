@@ -107,14 +107,7 @@ impl Seen {
 
     /// The one-time event or usage record that it is of.
     fn event(&self) -> Option<&SessionId> {
-        match &self.source {
-            CdrSource::Network { session, .. }
-                if self.kind == CdrKind::Usage && matches!(self.cause, Cause::Event | Cause::Record) =>
-            {
-                Some(session)
-            }
-            CdrSource::Network { .. } | CdrSource::Operator { .. } | CdrSource::Calendar => None,
-        }
+        event_of(self.kind, self.cause, &self.source)
     }
 
     /// Whether it is of the same service of the same request of an event, whoever paid.
@@ -210,9 +203,7 @@ impl GiveBack {
         returns.retain(|back| charges.iter().any(|charge| charge.position == back.corrects));
         Ok(Self { position, account, subscriber, event, charges, returns, given_back, amount })
     }
-}
 
-impl GiveBack {
     /// Takes into account what corrected CDRs of the account since it was gathered, in order; the account has got back `given_back`
     /// by then.
     pub fn catch_up(&mut self, since: &[Return], given_back: Vec<(Holding, i64)>) {
@@ -244,6 +235,18 @@ pub fn returns_since<E>(
     }
     returns.reverse();
     Ok(returns)
+}
+
+/// The one-time event or usage record that a CDR which says this is of.
+pub(crate) fn event_of(kind: CdrKind, cause: Cause, source: &CdrSource) -> Option<&SessionId> {
+    match source {
+        CdrSource::Network { session, .. }
+            if kind == CdrKind::Usage && matches!(cause, Cause::Event | Cause::Record) =>
+        {
+            Some(session)
+        }
+        CdrSource::Network { .. } | CdrSource::Operator { .. } | CdrSource::Calendar => None,
+    }
 }
 
 /// The next CDR of the stream, as far as the account's CDRs go.

@@ -9,12 +9,12 @@ use std::sync::Arc;
 use hashbrown::HashMap;
 
 use crate::account::{Account, AccountState, Bucket, CdrTrail, Counter, Counters, Credit, Holding, Means, Origin};
-use crate::cdr::{Cause, CdrKind, CdrSource, RatedCdr, Rating};
+use crate::cdr::{CdrKind, CdrSource, RatedCdr, Rating};
 use crate::ids::{AccountId, BucketId, CdrPosition, GroupId, SessionId, SubscriberId, TenantId};
 use crate::money::{Currency, Money};
 use crate::periods::Periods;
 use crate::rating::{self, RatingError, Slices};
-use crate::refund::{Charge, GiveBack, Return};
+use crate::refund::{Charge, GiveBack, Return, event_of};
 use crate::session::Rated;
 use crate::tariff::{ServiceKey, TariffVersion, TierScope};
 use crate::tariffs::{Book, Pricing, Tariffs};
@@ -24,8 +24,8 @@ use crate::units::Unit;
 /// What a CDR charged too much or too little.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Correction {
-    /// What is known of the charge: which CDR, what corrected it since, and what of it is to go back. The account's
-    /// [`GiveBack::given_back`] is that of when the CDRs were looked at; whoever books it says it.
+    /// What is known of the charge: which CDR, and what corrected it since. The account's [`GiveBack::given_back`] is that of
+    /// when the CDRs were looked at; whoever books it says it.
     pub known: GiveBack,
     /// What the CDR says.
     pub original: RatedCdr,
@@ -59,12 +59,11 @@ impl ServiceName {
         else {
             return None;
         };
-        let is_event = matches!(cdr.cause, Cause::Event | Cause::Record);
         Some(Self {
             session: session.clone(),
             subscriber: cdr.subscriber,
             key: service.clone(),
-            event: is_event.then_some(*request),
+            event: event_of(cdr.kind, cdr.cause, &cdr.source).map(|_| *request),
         })
     }
 
@@ -103,8 +102,10 @@ pub type Plan = (Vec<Correction>, Vec<(CdrPosition, Unpriced)>);
 impl Charged {
     /// Takes the next CDR, in the order of the stream; what gives back or corrects others may be taken before them.
     pub fn add(&mut self, position: CdrPosition, cdr: RatedCdr) {
-        if let Some(back) = Return::of(cdr.kind, cdr.corrects, &cdr.source, cdr.movements.clone()) {
-            self.returns.entry(back.corrects).or_default().push((position, back));
+        if cdr.kind != CdrKind::Usage {
+            if let Some(back) = Return::of(cdr.kind, cdr.corrects, &cdr.source, cdr.movements) {
+                self.returns.entry(back.corrects).or_default().push((position, back));
+            }
             return;
         }
         let Some(name) = ServiceName::of(&cdr) else { return };
@@ -127,12 +128,7 @@ impl Charged {
 
     /// What is known of the charge of one of a service's CDRs.
     fn known(&self, cdrs: &[(CdrPosition, RatedCdr)], (position, original): &(CdrPosition, RatedCdr)) -> GiveBack {
-        let event = match &original.source {
-            CdrSource::Network { session, .. } if matches!(original.cause, Cause::Event | Cause::Record) => {
-                Some(session)
-            }
-            CdrSource::Network { .. } | CdrSource::Operator { .. } | CdrSource::Calendar => None,
-        };
+        let event = event_of(original.kind, original.cause, &original.source);
         // What the network gives back of an event is of all that it charged the account.
         let beside = |(at, cdr): &&(CdrPosition, RatedCdr)| {
             at == position || (event.is_some() && cdr.account == original.account)
@@ -232,12 +228,11 @@ impl Charged {
                 if amount == Money::ZERO || !wanted().any(|(known, _)| known == position) {
                     continue;
                 }
-                let mut known = self.known(cdrs, charge);
+                let known = self.known(cdrs, charge);
                 if known.money_left() != Some(so_far) {
                     unpriced.push((*position, Unpriced::Refunded));
                     continue;
                 }
-                known.amount = Money::ZERO.checked_sub(amount).filter(|back| *back > Money::ZERO);
                 let (original, rating) = (original.clone(), Rating { charged_before: so_far, ..rating });
                 corrections.push(Correction { known, original, amount, rating });
             }

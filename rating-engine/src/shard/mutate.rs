@@ -10,6 +10,7 @@ use crate::cdr::{Cause, CdrKind, CdrSource, Movements, RatedCdr};
 use crate::command::{Change, Effects, Mutation, MutationOutcome, Refusal, Request, Write};
 use crate::ids::{AccountId, BucketId, GroupId, Lsn, SessionId};
 use crate::money::Money;
+use crate::refund::GiveBack;
 use crate::rerate::Correction;
 use crate::time::Timestamp;
 
@@ -351,7 +352,8 @@ impl Shard {
             let purpose = Purpose { service: context.service, key, at: original.usage_start };
             account.take_money(amount, purpose).ok_or(Refusal::OutOfRange)?
         } else {
-            self.go_back(&known, now, effects)?
+            let back = Money::ZERO.checked_sub(amount).ok_or(Refusal::OutOfRange)?;
+            self.go_back(&GiveBack { amount: Some(back), ..known.clone() }, now, effects)?
         };
         let account = &self.accounts.get(&known.account).ok_or(NO_ACCOUNT)?.value;
         effects.cdrs.push(RatedCdr {

@@ -289,6 +289,9 @@ fn begin(
     occasion: &Occasion<'_>,
     effects: &mut Effects<()>,
 ) -> Result<(Subscription, Option<Assigned>), Refusal> {
+    if account.state != AccountState::Active {
+        return Err(Refusal::Invalid("the account is not active"));
+    }
     let at = occasion.at;
     let cycle_end = offer.period().map_or(Timestamp::NEVER, |period| period.after(at, 1, offer.zone()));
     let state = SubscriptionState::Active;
@@ -468,12 +471,7 @@ fn turn_over(
     let unpaid = Subscription { state: SubscriptionState::Unpaid, ..held.clone() };
     let (next, assigned) = match (offer, held.state) {
         (Some(offer), SubscriptionState::Awaited) => {
-            let begun = if account.state == AccountState::Active {
-                begin(account, offer, &held, occasion, effects).ok()
-            } else {
-                None
-            };
-            begun.unwrap_or((unpaid, None))
+            begin(account, offer, &held, occasion, effects).unwrap_or((unpaid, None))
         }
         (Some(offer), SubscriptionState::Active | SubscriptionState::Unpaid) if offer.renews() => {
             charge_pool(account, offer, &held, occasion, effects);
@@ -568,9 +566,6 @@ pub(super) fn resume(
         let held = account.contract.as_ref().and_then(|contract| contract.subscriptions.get(place)).cloned();
         let Some(held) = held.filter(|held| held.state == SubscriptionState::Unpaid) else { continue };
         let Some(offer) = tariffs.offer(&held.offer, Some(held.version)) else { continue };
-        if account.state != AccountState::Active {
-            continue;
-        }
         let next = if held.has_begun() {
             let next = next_cycle(&held, offer, (occasion.at, held.cycle.saturating_add(1)));
             renew(account, offer, &next, occasion, effects).then_some(next)
