@@ -9,35 +9,26 @@
 mod campaign;
 
 use std::io::{Read as _, Write as _};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::process::Command;
 use std::time::Duration;
 
-use diameter::gy::client::{Cca, Ccr, Kind};
-use diameter::{Identity, Message};
-use diameter_tcp::client::{Client, Receiver, Sender};
 use ocs::demo;
 use ocs_api::client::{AccountsClient, AuditLogClient, CatalogueClient, ClockClient, UsageClient};
 use ocs_proto::charging::v1 as common;
 use ocs_proto::operator::v1 as wire;
-use rating_engine::command::{Requested, ServiceRequest};
-use rating_engine::ids::{Identifier, SubscriberId};
+use rating_engine::ids::SubscriberId;
 use rating_engine::reach::place;
-use rating_engine::units::Units;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 
-use campaign::element::REALM;
+use campaign::phone::{Phones, USED};
 use campaign::refused;
 use campaign::server::{PROGRAM, Server};
-use campaign::volume;
 
-/// Nothing takes longer, unless it hangs.
-const PATIENCE: Duration = Duration::from_secs(30);
 const NAME: &str = "tariffs/start-payg/versions/3";
 const SUBSCRIBERS: u64 = 150;
-/// Ten pulses of 100 KiB: at 0.02 / MiB 0.01953125, at 0.04 0.0390625, rounded half up to four decimals once a session.
-const USED: u64 = 1_024_000;
+/// 1,024,000 octets, ten pulses of 100 KiB: at 0.02 / MiB 0.01953125, at 0.04 0.0390625, rounded half up to four decimals once a session.
 const AT_OLD: i64 = 19_500;
 const AT_NEW: i64 = 39_100;
 
@@ -175,69 +166,12 @@ fn who(document: &wire::Document, places: std::ops::Range<u16>) -> u64 {
         .expect("somebody stands there: there are enough subscribers")
 }
 
-/// A network element.
-struct Element(Sender, Receiver);
-
-impl Element {
-    async fn connect(server: SocketAddr) -> Self {
-        let own = Identity { host: "pgw.example.org".into(), realm: REALM.into(), state: 0 };
-        let (sender, receiver) = Client::connect(server, own).await.unwrap().split();
-        Self(sender, receiver)
-    }
-
-    /// Sends a request of the n-th session of a subscriber and waits for its answer, which must be a good one.
-    async fn call(&mut self, (subscriber, session): (u64, u32), kind: Kind, number: u32, service: ServiceRequest) {
-        let imsi: Identifier = format!("imsi-{}", demo::imsi(subscriber)).parse().unwrap();
-        let ccr = Ccr {
-            session: &format!("pgw;{subscriber};{session}"),
-            kind,
-            number,
-            services: &[service],
-            host: "pgw.example.org",
-            realm: REALM,
-            destination_realm: REALM,
-            service_context: "14.32251@3gpp.org",
-            identifiers: std::slice::from_ref(&imsi),
-            ..Ccr::default()
-        };
-        let mut octets = Vec::new();
-        ccr.encode(&mut octets).unwrap();
-        let id = self.0.queue(&octets);
-        self.0.flush().await.unwrap();
-        let mut answer = None;
-        while answer.is_none() {
-            let each = |message: &Message<'_>, _: &mut Vec<u8>| {
-                if message.header().hop_by_hop == id {
-                    answer = Some(Cca::read(message).unwrap());
-                }
-            };
-            tokio::time::timeout(PATIENCE, self.1.read(each)).await.unwrap().unwrap();
-        }
-        let answer: Cca = answer.unwrap();
-        assert!(answer.is_success(), "{answer:?}");
-    }
-
-    async fn open(&mut self, session: (u64, u32)) {
-        let wanted = Requested::Units(Units { total_octets: Some(5 << 20), ..Units::default() });
-        self.call(session, Kind::Initial, 0, volume(10, None, wanted)).await;
-    }
-
-    async fn report(&mut self, session: (u64, u32), number: u32) {
-        let wanted = Requested::Units(Units { total_octets: Some(5 << 20), ..Units::default() });
-        self.call(session, Kind::Update, number, volume(10, Some(USED), wanted)).await;
-    }
-
-    async fn close(&mut self, session: (u64, u32), number: u32) {
-        self.call(session, Kind::Termination, number, volume(10, Some(USED), Requested::Nothing)).await;
-    }
-
-    /// What a whole session costs now.
-    async fn cost(&mut self, desk: &mut Desk, session: (u64, u32)) -> i64 {
-        let before = desk.balance(session.0).await;
-        self.open(session).await;
-        self.close(session, 1).await;
-        before - desk.balance(session.0).await
-    }
+/// What a whole session costs somebody now.
+async fn cost(desk: &mut Desk, element: &mut Phones, whose: u64, session: &str) -> i64 {
+    let before = desk.balance(whose).await;
+    element.open(whose, session).await;
+    element.close(whose, session, 1).await;
+    before - desk.balance(whose).await
 }
 
 /// Version 3, at twice the price, is for 50 % from now on, for 80 % and one by name 100 seconds later, for all 100 seconds after that, and
@@ -248,18 +182,18 @@ async fn a_canary_goes_its_way_while_people_are_charged() {
     let mut server = Server::new(SUBSCRIBERS, &["--clock", "manual", "--no-four-eyes"]);
     server.restart();
     let mut desk = Desk::at(&server).await;
-    let mut element = Element::connect(server.gy).await;
+    let mut element = Phones::connect(server.gy).await;
     let approved = desk.approved(&dearer(3)).await;
     // In from the beginning, with the second step, by name, with the last step.
     let (first, second, last) = (who(&approved, 0..5_000), who(&approved, 5_000..8_000), who(&approved, 8_000..9_000));
     let named = who(&approved, 9_000..10_000);
     let people = [first, second, named, last];
     let mut session = 0;
-    let mut costs = async |desk: &mut Desk, element: &mut Element| {
+    let mut costs = async |desk: &mut Desk, element: &mut Phones| {
         session += 1;
         let mut costs = Vec::new();
         for person in people {
-            costs.push(element.cost(desk, (person, session)).await);
+            costs.push(cost(desk, element, person, &session.to_string()).await);
         }
         costs
     };
@@ -271,9 +205,9 @@ async fn a_canary_goes_its_way_while_people_are_charged() {
     let begun = desk.share(share(NAME, 5_000, &[], "begin")).await.unwrap().document.unwrap();
     assert_eq!((begun.state(), begun.publish_time), (wire::DocumentState::Canary, Some(at(100))));
     assert_eq!(costs(&mut desk, &mut element).await, [AT_NEW, AT_OLD, AT_OLD, AT_OLD]);
-    element.open((second, 100)).await;
+    element.open(second, "100").await;
     desk.advance(100).await;
-    element.report((second, 100), 1).await;
+    element.report(second, "100", 1).await;
 
     let by_name = format!("subscribers/imsi-{}", demo::imsi(named));
     let raised = desk.share(share(NAME, 8_000, &[&by_name], "raise")).await.unwrap().document.unwrap();
@@ -288,7 +222,7 @@ async fn a_canary_goes_its_way_while_people_are_charged() {
     assert_eq!(costs(&mut desk, &mut element).await, [AT_NEW, AT_NEW, AT_NEW, AT_OLD]);
     desk.advance(50).await;
     let before = desk.balance(second).await;
-    element.close((second, 100), 2).await;
+    element.close(second, "100", 2).await;
     // 0.01953125 before the step and 0.0390625 since: 0.05859375, rounded 0.0586, less the 0.0195 that were charged.
     assert_eq!(
         before - desk.balance(second).await,

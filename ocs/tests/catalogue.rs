@@ -8,32 +8,22 @@
 #[allow(dead_code, reason = "each test file uses its part of it")]
 mod campaign;
 
-use std::net::SocketAddr;
 use std::process::Command;
 use std::time::Duration;
 
-use diameter::gy::client::{Cca, Ccr, Kind};
-use diameter::{Identity, Message};
-use diameter_tcp::client::{Client, Receiver, Sender};
 use ocs::demo;
 use ocs_api::client::{AccountsClient, AuditLogClient, CatalogueClient, ClockClient};
 use ocs_proto::operator::v1 as wire;
-use rating_engine::command::{Requested, ServiceRequest};
-use rating_engine::ids::Identifier;
-use rating_engine::units::Units;
 use tonic::transport::Channel;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use campaign::element::REALM;
+use campaign::phone::Phones;
 use campaign::refused;
 use campaign::server::{PROGRAM, Server};
-use campaign::volume;
 
 /// Nothing takes longer, unless it hangs.
 const PATIENCE: Duration = Duration::from_secs(30);
-/// Ten pulses of 100 KiB.
-const USED: u64 = 1_024_000;
 const AT_OLD: i64 = costs(1, 0);
 const AT_NEW: i64 = costs(0, 1);
 
@@ -157,64 +147,6 @@ fn dearer(version: u32, valid_from: Option<&prost_types::Timestamp>) -> String {
 const OFFER: &str = "offer: summer\nversion: 1\ncurrency: EUR\nfee: \"2.00\"\nperiod: P30D\nrenews: false\nallowances:\n  \
     - {id: summer, unit: octet, amount: 1 GiB, services: [data], priority: 20}\n";
 
-/// A network element.
-struct Element(Sender, Receiver);
-
-impl Element {
-    async fn connect(server: SocketAddr) -> Self {
-        let own = Identity { host: "pgw.example.org".into(), realm: REALM.into(), state: 0 };
-        let (sender, receiver) = Client::connect(server, own).await.unwrap().split();
-        Self(sender, receiver)
-    }
-
-    /// Sends a request of a session of subscriber 1 and waits for its answer, which must be a good one.
-    async fn call(&mut self, session: &str, kind: Kind, number: u32, service: ServiceRequest) -> Cca {
-        let imsi: Identifier = format!("imsi-{}", demo::imsi(1)).parse().unwrap();
-        let ccr = Ccr {
-            session,
-            kind,
-            number,
-            services: &[service],
-            host: "pgw.example.org",
-            realm: REALM,
-            destination_realm: REALM,
-            service_context: "14.32251@3gpp.org",
-            identifiers: std::slice::from_ref(&imsi),
-            ..Ccr::default()
-        };
-        let mut octets = Vec::new();
-        ccr.encode(&mut octets).unwrap();
-        let id = self.0.queue(&octets);
-        self.0.flush().await.unwrap();
-        let mut answer = None;
-        while answer.is_none() {
-            let each = |message: &Message<'_>, _: &mut Vec<u8>| {
-                if message.header().hop_by_hop == id {
-                    answer = Some(Cca::read(message).unwrap());
-                }
-            };
-            tokio::time::timeout(PATIENCE, self.1.read(each)).await.unwrap().unwrap();
-        }
-        let answer: Cca = answer.unwrap();
-        assert!(answer.is_success(), "{answer:?}");
-        answer
-    }
-
-    async fn open(&mut self, session: &str) {
-        let wanted = Requested::Units(Units { total_octets: Some(5 << 20), ..Units::default() });
-        self.call(session, Kind::Initial, 0, volume(10, None, wanted)).await;
-    }
-
-    async fn report(&mut self, session: &str, number: u32) {
-        let wanted = Requested::Units(Units { total_octets: Some(5 << 20), ..Units::default() });
-        self.call(session, Kind::Update, number, volume(10, Some(USED), wanted)).await;
-    }
-
-    async fn close(&mut self, session: &str, number: u32) {
-        self.call(session, Kind::Termination, number, volume(10, Some(USED), Requested::Nothing)).await;
-    }
-}
-
 /// A price is raised for ten minutes from now and an offer is launched while a session is open. Until then nothing changes; then new
 /// sessions pay the new price, the open one goes on, and what it used before is at the old price. Rolled back, new sessions pay
 /// the old price again; what was charged stays, also behind a restart.
@@ -223,9 +155,9 @@ async fn a_price_is_raised_and_rolled_back_while_a_session_is_open() {
     let mut server = Server::new(1, &["--clock", "manual", "--no-four-eyes"]);
     server.restart();
     let mut desk = Desk::at(&server).await;
-    let mut element = Element::connect(server.gy).await;
+    let mut element = Phones::connect(server.gy).await;
     let begin = desk.balance().await;
-    element.open("pgw;old").await;
+    element.open(1, "old").await;
 
     let mut from = desk.now().await;
     from.seconds += 600;
@@ -242,28 +174,28 @@ async fn a_price_is_raised_and_rolled_back_while_a_session_is_open() {
     let nobody = desk.accounts.purchase_offer(buy.clone()).await;
     assert_eq!(nobody.unwrap_err().code(), Code::NotFound, "there is one demo subscriber only");
     let buy = wire::PurchaseOfferRequest { account: "accounts/1".into(), subscriber_id: 1, ..buy };
-    element.report("pgw;old", 1).await;
+    element.report(1, "old", 1).await;
     assert_eq!(desk.balance().await, begin - AT_OLD, "it is not in force yet");
 
     desk.advance(600).await;
-    element.report("pgw;old", 2).await;
+    element.report(1, "old", 2).await;
     assert_eq!(desk.balance().await, begin - costs(2, 0), "used from before on");
-    element.open("pgw;new").await;
+    element.open(1, "new").await;
     desk.advance(1).await;
-    element.close("pgw;new", 1).await;
+    element.close(1, "new", 1).await;
     assert_eq!(desk.balance().await, begin - costs(2, 0) - AT_NEW);
-    element.report("pgw;old", 3).await;
+    element.report(1, "old", 3).await;
     assert_eq!(desk.balance().await, begin - costs(2, 1) - AT_NEW, "an open session is split where its tariff says so");
 
     let done = desk.roll_back("tariffs/start-payg/versions/3", "back").await.unwrap();
     assert_eq!(done.document.unwrap().state(), wire::DocumentState::RolledBack);
     assert_eq!(done.in_force.unwrap().name, "tariffs/start-payg/versions/2");
     let before = desk.balance().await;
-    element.open("pgw;again").await;
+    element.open(1, "again").await;
     desk.advance(1).await;
-    element.close("pgw;again", 1).await;
+    element.close(1, "again", 1).await;
     assert_eq!(desk.balance().await, before - AT_OLD);
-    element.close("pgw;old", 4).await;
+    element.close(1, "old", 4).await;
     assert_eq!(desk.balance().await, before - AT_OLD - (costs(3, 1) - costs(2, 1)), "the open session as well");
     refused(
         desk.roll_back("tariffs/start-payg/versions/3", "back again").await,
@@ -286,11 +218,11 @@ async fn a_price_is_raised_and_rolled_back_while_a_session_is_open() {
         server.restart();
         let mut desk = Desk::at(&server).await;
         assert_eq!(desk.state("tariffs/start-payg/versions/3").await, wire::DocumentState::RolledBack);
-        let mut element = Element::connect(server.gy).await;
+        let mut element = Phones::connect(server.gy).await;
         let before = desk.balance().await;
         let session = format!("pgw;restart{round}");
-        element.open(&session).await;
-        element.close(&session, 1).await;
+        element.open(1, &session).await;
+        element.close(1, &session, 1).await;
         assert_eq!(desk.balance().await, before - AT_OLD, "round {round}");
     }
     let mut desk = Desk::at(&server).await;
@@ -559,11 +491,11 @@ async fn accounting_periods_are_closed_on_a_running_system() {
 async fn a_draft_is_tried_out_before_anybody_pays_for_it() {
     let server = Server::start(1);
     let mut desk = Desk::at(&server).await;
-    let mut element = Element::connect(server.gy).await;
+    let mut element = Phones::connect(server.gy).await;
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs();
     let from = prost_types::Timestamp { seconds: i64::try_from(now).unwrap() - 60, nanos: 0 };
-    element.open("pgw;1").await;
-    element.close("pgw;1", 1).await;
+    element.open(1, "1").await;
+    element.close(1, "1", 1).await;
     let before = desk.balance().await;
     let name = "tariffs/start-payg/versions/3";
     desk.put(&dearer(3, None), "put").await.unwrap();

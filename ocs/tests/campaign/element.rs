@@ -16,7 +16,7 @@ use super::{RATING_GROUPS, Random, tariff, volume, wanted};
 /// The realm of every element and of the server.
 pub(crate) const REALM: &str = "example.org";
 /// Packet data.
-const DATA: &str = "14.32251@3gpp.org";
+pub(crate) const DATA: &str = "14.32251@3gpp.org";
 /// Short messages.
 const MESSAGES: &str = "14.32274@3gpp.org";
 
