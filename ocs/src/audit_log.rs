@@ -84,6 +84,11 @@ impl By {
     }
 }
 
+/// Something that is different.
+pub(crate) fn difference(what: impl Into<Box<str>>, before: &str, after: &str) -> Difference {
+    Difference { what: what.into(), before: before.into(), after: after.into() }
+}
+
 /// What a change is of.
 #[derive(Clone, Debug)]
 pub enum Subject {
@@ -171,7 +176,7 @@ impl Differences {
     pub fn note(&mut self, what: impl std::fmt::Display, before: impl Into<String>, after: impl Into<String>) {
         let (before, after) = (before.into(), after.into());
         if before != after {
-            self.0.push(Difference { what: what.to_string().into(), before: before.into(), after: after.into() });
+            self.0.push(difference(what.to_string(), &before, &after));
         }
     }
 

@@ -19,7 +19,7 @@ use std::time::{Duration, Instant};
 
 use balance_store::CdrStore;
 use balance_store::keys::{self, Drawer};
-use balance_store::records::{self, AuditRecord, Difference, Rerating, ReratingPlan, ReratingState};
+use balance_store::records::{self, AuditRecord, Rerating, ReratingPlan, ReratingState};
 use ocs_api::{Caller, Ceiling, OperationError, ReratingRefusal, name};
 use parking_lot::{Condvar, Mutex};
 use rating_engine::account::CdrTrail;
@@ -32,7 +32,7 @@ use rating_engine::rerate::{Charged, Correction, Plan};
 use rating_engine::tariffs::Tariffs;
 use sha2::{Digest, Sha256};
 
-use crate::audit_log::By;
+use crate::audit_log::{By, difference};
 use crate::charging::Charging;
 use crate::edge::{Beside, DeskKey, DeskRecord, DeskValue};
 use crate::operations::charges::seen_of;
@@ -233,10 +233,6 @@ fn stands(state: &ReratingState) -> &'static str {
     }
 }
 
-fn difference(number: u64, before: &str, after: String) -> Vec<Difference> {
-    vec![Difference { what: name::rerating(number).into(), before: before.into(), after: after.into() }]
-}
-
 impl Rerater {
     /// Over a running system.
     pub fn new(running: &Running, four_eyes: bool) -> Self {
@@ -295,7 +291,7 @@ impl Rerater {
         let whose = account.map(|account| format!(" of account {account}")).unwrap_or_default();
         let said = format!("planning: tariff {tariff}{whose}, usage from {from} to {to}");
         let by = by(&wanted.asked_by, "Rerating/PlanRerating", number, &wanted.key, &wanted.reason);
-        let audit = by.record(wanted.asked, difference(number, "", said));
+        let audit = by.record(wanted.asked, vec![difference(name::rerating(number), "", &said)]);
         desk.push(record(number, &wanted));
         self.append(desk, Some(audit));
         self.woken.notify_all();
@@ -334,7 +330,7 @@ impl Rerater {
         let sums: Vec<String> = plan.iter().flat_map(|plan| &plan.sums).map(sum_in_words).collect();
         let said = format!("approved: {} corrections, {}", plan.map_or(0, |plan| plan.corrections), sums.join(", "));
         let by = by(caller, "Rerating/ApproveRerating", number, &IdempotencyKey::new(""), &known.reason);
-        let audit = by.record(now, difference(number, "planned", said));
+        let audit = by.record(now, vec![difference(name::rerating(number), "planned", &said)]);
         let known = Rerating { state: ReratingState::Running, approved: Some((caller.into(), now)), ..known };
         self.append(vec![record(number, &known)], Some(audit));
         self.woken.notify_all();
@@ -355,8 +351,10 @@ impl Rerater {
             return Err(ReratingRefusal::WrongState(stands(&known.state).to_owned()));
         }
         let by = by(caller, "Rerating/CancelRerating", number, &IdempotencyKey::new(""), reason);
-        let audit =
-            by.record(self.charging.clock.now(), difference(number, stands(&known.state), "cancelled".to_owned()));
+        let audit = by.record(
+            self.charging.clock.now(),
+            vec![difference(name::rerating(number), stands(&known.state), "cancelled")],
+        );
         let known = Rerating { state: ReratingState::Cancelled, ..known };
         self.append(vec![record(number, &known)], Some(audit));
         Ok((known, false))

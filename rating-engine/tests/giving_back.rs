@@ -202,6 +202,25 @@ fn nothing_goes_back_where_nothing_was_paid_or_could_be_kept() {
     );
 }
 
+/// Three events at 0.10 of 1.00, as one that is on disk only.
+fn charged() -> World {
+    let mut world = World::archiving(
+        Rounding::MICRO,
+        vec![price("any", None, Measure::Events, Rate::new(100_000, 1).expect("a rate"))],
+    );
+    world.open(1, vec![bucket("main", rating_engine::account::Holding::Money, 1_000_000)], None);
+    let service = rating_engine::command::ServiceRequest {
+        key: rating_group(1),
+        requested: rating_engine::command::Requested::Units(rating_engine::units::Units {
+            events: Some(3),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    let _ = world.apply(command(0, 1, "e", 0, Action::Debit(vec![service])));
+    world
+}
+
 /// A call that two accounts paid by the window has a charge for each: one goes back without the other.
 #[test]
 fn each_account_gets_back_what_it_paid() {
@@ -247,20 +266,7 @@ fn each_account_gets_back_what_it_paid() {
 /// with another request is refused; and what was gathered before something else went back does not count.
 #[test]
 fn a_refund_is_done_once_and_says_why() {
-    let mut world = World::archiving(
-        Rounding::MICRO,
-        vec![price("any", None, Measure::Events, Rate::new(100_000, 1).expect("a rate"))],
-    );
-    world.open(1, vec![bucket("main", rating_engine::account::Holding::Money, 1_000_000)], None);
-    let service = rating_engine::command::ServiceRequest {
-        key: rating_group(1),
-        requested: rating_engine::command::Requested::Units(rating_engine::units::Units {
-            events: Some(3),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    let _ = world.apply(command(0, 1, "e", 0, Action::Debit(vec![service])));
+    let mut world = charged();
     let stale = world.gather(1, Some(money("0.25"))).expect("it is a charge");
     let first = world.give_back(1, Some(money("0.10")), request("a", 7), at(1));
     assert_eq!(*first, MutationOutcome::Done { balance: money("0.80"), cdr_number: 2 });
@@ -395,20 +401,7 @@ fn what_was_corrected_upwards_can_be_given_back() {
 /// A plan that was made before somebody gave the charge back, or corrected it, is not booked.
 #[test]
 fn a_correction_that_something_came_between_is_stale() {
-    let mut world = World::archiving(
-        Rounding::MICRO,
-        vec![price("any", None, Measure::Events, Rate::new(100_000, 1).expect("a rate"))],
-    );
-    world.open(1, vec![bucket("main", rating_engine::account::Holding::Money, 1_000_000)], None);
-    let service = rating_engine::command::ServiceRequest {
-        key: rating_group(1),
-        requested: rating_engine::command::Requested::Units(rating_engine::units::Units {
-            events: Some(3),
-            ..Default::default()
-        }),
-        ..Default::default()
-    };
-    let _ = world.apply(command(0, 1, "e", 0, Action::Debit(vec![service])));
+    let mut world = charged();
     let cheaper = price("any", None, Measure::Events, Rate::new(20_000, 1).expect("a rate"));
     world.tariffs.insert(world::draft(2, Rounding::MICRO, vec![cheaper]).publish().expect("a version"));
     let [plan] = &world.corrections().0[..] else { panic!("one is wrong") };

@@ -4,7 +4,7 @@
 //! whoever asks again is answered as ever. It is decided in the entry that does it. Lock order: the approvers, a shard, the edge.
 
 use balance_store::keys::{self, Drawer};
-use balance_store::records::{self, Approval, Credited, Decision, Difference};
+use balance_store::records::{self, Approval, Credited, Decision};
 use ocs_api::{
     ApprovalOperations, ApprovalRefusal, ApprovalSnapshot, ApprovalStanding, Caller, Ceiling, Changed, OperationError,
     Operations, name,
@@ -16,7 +16,7 @@ use rating_engine::money::{Currency, Money};
 use rating_engine::time::Timestamp;
 
 use super::Desk;
-use crate::audit_log::By;
+use crate::audit_log::{By, difference};
 use crate::charging::{Charged, Noting};
 use crate::edge::{Beside, DeskRecord};
 
@@ -75,10 +75,6 @@ fn damaged(error: impl std::fmt::Display) -> OperationError {
 
 fn refusal(refusal: ApprovalRefusal) -> OperationError {
     OperationError::Approval(refusal)
-}
-
-fn difference(what: String, before: &str, after: &str) -> Difference {
-    Difference { what: what.into(), before: before.into(), after: after.into() }
 }
 
 impl Desk {

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use balance_store::keys::{self, Drawer};
-use balance_store::records::{self, BatchState, CodeHash, Difference, Fate, Tries, Voucher, VoucherBatch};
+use balance_store::records::{self, BatchState, CodeHash, Fate, Tries, Voucher, VoucherBatch};
 use ocs_api::{
     AccountSelector, BatchSnapshot, Beneficiary, Caller, NewBatch, OperationError, Operations, Redeemed, Redemption,
     Selection, SubscriberSelector, VoucherOperations, VoucherRefusal, VoucherSnapshot, VoucherStanding, WhichVoucher,
@@ -23,7 +23,7 @@ use rating_engine::shard::Shard;
 use rating_engine::time::Timestamp;
 
 use super::{Desk, look};
-use crate::audit_log::By;
+use crate::audit_log::{By, difference};
 use crate::charging::{Charged, Noting};
 use crate::edge::{Beside, DeskRecord};
 use crate::vouchers::{Code, KEY_FILE, Secret, system_random};
@@ -200,10 +200,6 @@ fn voucher_record(hash: &CodeHash, voucher: &Voucher) -> DeskRecord {
 
 fn damaged(error: impl std::fmt::Display) -> OperationError {
     OperationError::Store(format!("a record of vouchers: {error}"))
-}
-
-fn difference(what: String, before: &str, after: String) -> Difference {
-    Difference { what: what.into(), before: before.into(), after: after.into() }
 }
 
 impl Desk {
@@ -384,9 +380,9 @@ impl Desk {
             reason: new.reason.clone(),
         };
         let differences = vec![
-            difference("count".to_owned(), "", new.count.to_string()),
-            difference("value".to_owned(), "", format!("{} {}", new.amount, new.currency)),
-            difference("expires".to_owned(), "", new.expires.to_string()),
+            difference("count", "", &new.count.to_string()),
+            difference("value", "", &format!("{} {}", new.amount, new.currency)),
+            difference("expires", "", &new.expires.to_string()),
         ];
         let audit = Some(by.record(now, differences));
         let _opened = self.vault.opened.lock();
@@ -479,7 +475,7 @@ impl Desk {
         if tries.wrong.len() >= trier.wrong_max() {
             tries = Tries { locked_until: now.plus_seconds(LOCKED_SECONDS), wrong: Vec::new() };
             let locked = format!("locked until {}", tries.locked_until);
-            audit = Some(by.record(now, vec![difference("vouchers".to_owned(), "", locked)]));
+            audit = Some(by.record(now, vec![difference("vouchers", "", &locked)]));
         }
         let mut value = Vec::new();
         records::encode_tries(&mut value, &tries);
@@ -559,7 +555,7 @@ impl Desk {
             Fate::Open => {
                 let voucher = Voucher { fate: Fate::Blocked { at: now }, ..found.voucher };
                 by.target = found.name().into();
-                let audit = Some(by.record(now, vec![difference("state".to_owned(), "active", "blocked".to_owned())]));
+                let audit = Some(by.record(now, vec![difference("state", "active", "blocked")]));
                 let beside = Beside { desk: vec![voucher_record(&found.hash, &voucher)], audit, ..Beside::default() };
                 let _ = self.charging.edge.append_alone(&self.charging.journal, now, &beside);
                 Ok((Found { voucher, ..found }.shown(now), false))
@@ -587,7 +583,7 @@ impl Desk {
                     key: Box::default(),
                     reason: reason.into(),
                 };
-                let audit = Some(by.record(now, vec![difference("state".to_owned(), "active", "blocked".to_owned())]));
+                let audit = Some(by.record(now, vec![difference("state", "active", "blocked")]));
                 let beside = Beside { desk: vec![batch_record(number, &found)], audit, ..Beside::default() };
                 let _ = self.charging.edge.append_alone(&self.charging.journal, now, &beside);
                 Ok(false)
@@ -637,7 +633,7 @@ impl Desk {
         let used = Voucher { fate: Fate::Used { tenant, account, at: now }, ..found.voucher };
         let batch = VoucherBatch { used: found.batch.used.saturating_add(1), ..found.batch.clone() };
         let desk = vec![voucher_record(&hash, &used), batch_record(found.voucher.batch, &batch)];
-        let differences = vec![difference(voucher, "active", "used".to_owned())];
+        let differences = vec![difference(voucher, "active", "used")];
         let noting = Noting { by: Some(&by), desk, differences, ..Noting::default() };
         Ok((self.charging.mutate_with(group, mutation, now, noting), found))
     }
