@@ -9,6 +9,7 @@ pub mod archive;
 pub mod asking;
 pub mod audit;
 pub mod audit_log;
+mod calm;
 pub mod canary;
 pub mod catalogue;
 pub mod charging;

@@ -32,6 +32,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::broadcast;
 
 use crate::audit_log::{By, Differences};
+use crate::calm::calmly;
 use crate::canary::{self, Counters};
 use crate::catalogue::{self, CatalogueError, Document};
 use crate::charging::Charging;
@@ -101,6 +102,12 @@ pub fn name_of(document: &Document) -> DocumentName {
     DocumentName { kind, id: id.into(), version: document.version() }
 }
 
+/// What a text says. Large ones take their time: requests of the network do not wait for it.
+fn read(source: &str) -> Result<Document, CatalogueRefusal> {
+    let read = calmly(|| catalogue::parse(source)).map_err(|error| OperationError::Store(error.to_string()))?;
+    read.map_err(|error| CatalogueRefusal::Problems(problems(error)))
+}
+
 /// The name under which the store keeps a document.
 pub(crate) fn kept_as(name: &DocumentName) -> TariffName {
     match name.kind {
@@ -155,6 +162,17 @@ impl Publisher {
     /// # Errors
     /// Why it is not done; nothing has changed then.
     pub fn change(&self, caller: &str, asked: &DocumentAsked) -> Result<DocumentChanged, CatalogueRefusal> {
+        // What takes its time is done before others wait.
+        let drafted = match &asked.step {
+            DocumentStep::Put(source, _) => Some(read(source)?),
+            DocumentStep::Delete(..)
+            | DocumentStep::Approve(..)
+            | DocumentStep::Publish(..)
+            | DocumentStep::Share(..)
+            | DocumentStep::Promote(..)
+            | DocumentStep::RollBack(..)
+            | DocumentStep::ClosePeriods(_) => None,
+        };
         let mut requests = self.changing.lock();
         let mut key = REQUESTS.to_vec();
         key.extend_from_slice(asked.key.as_bytes());
@@ -172,7 +190,7 @@ impl Publisher {
             return Err(OperationError::Refused(Refusal::TooBusy).into());
         }
         let now = self.charging.clock.now();
-        let change = self.work(caller, asked, now)?;
+        let change = self.work(caller, asked, drafted, now)?;
         let by = By {
             caller: caller.into(),
             method: asked.step.method(),
@@ -297,7 +315,7 @@ impl Publisher {
     /// # Errors
     /// Its problems, or why it does not fit.
     pub fn check(&self, source: &str) -> Result<Document, CatalogueRefusal> {
-        let document = catalogue::parse(source).map_err(|error| CatalogueRefusal::Problems(problems(error)))?;
+        let document = read(source)?;
         self.fits(&document, source)?;
         Ok(document)
     }
@@ -342,11 +360,19 @@ impl Publisher {
         }
     }
 
-    fn work(&self, caller: &str, asked: &DocumentAsked, now: Timestamp) -> Result<Change, CatalogueRefusal> {
+    /// What a step comes to; `drafted` is what the text of a draft says.
+    fn work(
+        &self,
+        caller: &str,
+        asked: &DocumentAsked,
+        drafted: Option<Document>,
+        now: Timestamp,
+    ) -> Result<Change, CatalogueRefusal> {
         let deed = || Deed { who: caller.into(), at: now };
         match &asked.step {
             DocumentStep::Put(source, basis) => {
-                let document = self.check(source)?;
+                let document = drafted.map_or_else(|| read(source), Ok)?;
+                self.fits(&document, source)?;
                 let name = name_of(&document);
                 let before = self.dossier(&name);
                 self.is_based_on(&name, before.as_ref(), basis)?;
