@@ -6,8 +6,9 @@ use std::path::PathBuf;
 use prost::Message;
 
 /// Every file with a service; what they import comes with them.
-const FILES: [&str; 12] = [
+const FILES: [&str; 13] = [
     CDR_FILE,
+    "ocs/cdr/v1/totals.proto",
     "ocs/operator/v1/accounts.proto",
     "ocs/operator/v1/approvals.proto",
     "ocs/operator/v1/audit.proto",

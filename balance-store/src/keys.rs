@@ -97,6 +97,8 @@ pub enum Drawer {
     Groups,
     /// The numbers of charging groups, by tenant and external id.
     GroupIds,
+    /// Control totals: their head, and their rows by accounting period.
+    Totals,
 }
 
 impl Drawer {
@@ -113,6 +115,7 @@ impl Drawer {
             Self::Reratings => 15,
             Self::Groups => 20,
             Self::GroupIds => 21,
+            Self::Totals => 30,
         }
     }
 }

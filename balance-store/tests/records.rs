@@ -6,11 +6,12 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::Arc;
 
-use balance_store::keys;
 use balance_store::records::{
-    self, CdrParts, EntityKind, EntryEncoder, Fault, LogWrite, Owner, RecordError, StoredCdr, cdr_parts, decode_entity,
-    decode_entry, encode_entity, encode_entry, join_cdr,
+    self, CdrParts, EntityKind, EntryEncoder, Fault, LogWrite, Moved, Owner, RecordError, StoredCdr, TotalsHead,
+    TotalsRow, cdr_parts, decode_entity, decode_entry, decode_totals, decode_totals_head, encode_entity, encode_entry,
+    encode_totals, encode_totals_head, join_cdr,
 };
+use balance_store::{HashChain, keys};
 use proptest::prelude::*;
 use rating_engine::account::{
     Account, AccountState, Bucket, BucketScope, CdrTrail, Contract, Counter, Counters, Credit, Flow, Holding, Origin,
@@ -1828,4 +1829,35 @@ fn records_are_small() {
     let cdr = size(&|out| records::encode_cdr(out, &effects.cdrs[0]));
     let sizes = format!("account {account}, session {core} to {whole}, update entry {entry} and CDR {cdr} octets");
     assert!(account <= 150 && core <= 250 && entry <= 600 && cdr <= 500, "{sizes}");
+}
+
+#[test]
+fn control_totals_keep_their_octets() {
+    let head = TotalsHead {
+        since: CdrPosition::new(1),
+        since_chain: HashChain::START,
+        through: CdrPosition::new(300),
+        chain: HashChain::from_octets([7; 32]),
+        at: Timestamp::from_seconds(1_795_000_000),
+    };
+    let mut octets = Vec::new();
+    encode_totals_head(&mut octets, &head);
+    assert_eq!(hex(&octets), format!("0101{}ac02{}82f8b2e5bd68", "00".repeat(32), "07".repeat(32)));
+    assert_eq!(decode_totals_head(&octets), Ok(head));
+    let moved = Moved { holding: Holding::Money, origin: Origin::Paid, given: 5_000_000, taken: 3, cost: 4_999_997 };
+    let row = TotalsRow {
+        kind: CdrKind::TopUp,
+        currency: Currency::EUR,
+        cdrs: 2,
+        late: 1,
+        amount: -(1 << 70),
+        moved: vec![moved],
+    };
+    let mut octets = Vec::new();
+    encode_totals(&mut octets, std::slice::from_ref(&row));
+    assert_eq!(hex(&octets), "010102455552 0201 ffffffffffffffffffff01 01 0000 80ade204 06 faace204".replace(' ', ""));
+    assert_eq!(decode_totals(&octets), Ok(vec![row]));
+    for end in 0..octets.len() {
+        assert!(decode_totals(&octets[..end]).is_err());
+    }
 }

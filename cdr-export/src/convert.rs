@@ -74,6 +74,8 @@ pub struct CdrView<'a, L> {
     pub movements: &'a [Movement],
     /// Version of the rating semantics that made it.
     pub semantics: u16,
+    /// The octets that it is stored as; empty where they are not wanted.
+    pub stored: &'a [u8],
 }
 
 /// The cycle of a subscription to an offer.
@@ -201,6 +203,7 @@ impl<'a> CdrView<'a, ()> {
             currency: cdr.currency,
             movements: &cdr.movements,
             semantics: RATING_SEMANTICS,
+            stored: &[],
         }
     }
 }
@@ -309,6 +312,7 @@ pub fn put_rated_cdr(w: &mut Fields<'_>, cdr: CdrView<'_, impl Iterator<Item = L
     if let Some(begin) = cdr.bill_cycle {
         w.message(45, |w| put_time(w, begin));
     }
+    w.octets(50, cdr.stored);
 }
 
 /// `google.protobuf.Timestamp`.

@@ -82,13 +82,33 @@ pub struct CdrBatch {
     octets_max: usize,
     chain_hash: Option<[u8; 32]>,
     misplaced: Option<CdrPosition>,
+    with_stored: bool,
 }
 
 impl CdrBatch {
     /// An empty batch for the CDRs from `next` on. It is full at either limit; one CDR always fits.
     pub fn new(next: CdrPosition, records_max: usize, octets_max: usize) -> Self {
         let encoder = ResponseEncoder::default();
-        Self { encoder, next, records: 0, records_max, octets_max, chain_hash: None, misplaced: None }
+        Self {
+            encoder,
+            next,
+            records: 0,
+            records_max,
+            octets_max,
+            chain_hash: None,
+            misplaced: None,
+            with_stored: false,
+        }
+    }
+
+    /// With the octets that CDRs are stored as, or without.
+    pub(crate) fn with_stored(self, with_stored: bool) -> Self {
+        Self { with_stored, ..self }
+    }
+
+    /// Whether the octets that a CDR is stored as should be in what is pushed.
+    pub const fn wants_stored(&self) -> bool {
+        self.with_stored
     }
 
     /// Whether nothing more should be pushed.

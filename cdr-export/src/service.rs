@@ -104,6 +104,7 @@ impl<F: CdrFeed> CdrExport for CdrExportService<F> {
             next: from,
             left: (request.max_records > 0).then_some(request.max_records),
             follow: request.follow,
+            with_stored: request.with_stored_octets,
             chain_hash: None,
             standing: Standing::new(Arc::clone(&self.stats), from, request.follow),
             _place: place,
@@ -132,6 +133,7 @@ struct Export<F: CdrFeed> {
     /// How many CDRs are still wanted; `None` for all.
     left: Option<u64>,
     follow: bool,
+    with_stored: bool,
     /// The hash after the CDR before `next`, where it is known.
     chain_hash: Option<[u8; 32]>,
     standing: Standing,
@@ -160,7 +162,8 @@ impl<F: CdrFeed> Export<F> {
             // The place in the queue comes first: what a slow client does not take is not read.
             let place = self.answers.clone().reserve_owned().await.map_err(|_| Ended::ByClient)?;
             let feed = Arc::clone(&self.feed);
-            let mut batch = CdrBatch::new(self.next, self.batch_records(), self.limits.batch_octets_max);
+            let batch = CdrBatch::new(self.next, self.batch_records(), self.limits.batch_octets_max);
+            let mut batch = batch.with_stored(self.with_stored);
             let read = move || {
                 let mut open = match reader {
                     Some(open) => open,

@@ -28,6 +28,7 @@ use crate::access::{Callers, Gate};
 use crate::asking::Asking;
 use crate::clock::{Adjustment, Clock};
 use crate::config::Config;
+use crate::control::ControlTotals;
 use crate::disk::Tending;
 use crate::doors;
 use crate::ending;
@@ -72,6 +73,7 @@ pub struct App {
     asking: Arc<Asking>,
     publisher: Arc<Publisher>,
     rerater: Arc<Rerater>,
+    control: Arc<ControlTotals>,
     folder: PathBuf,
     second_approver_above: Option<Ceiling>,
 }
@@ -136,6 +138,8 @@ impl App {
         let (charging, catalogue) = (running.charging.clone(), running.store.catalogue.clone());
         let publisher = Arc::new(Publisher::open(charging, catalogue, config.catalogue.four_eyes)?);
         let rerater = Arc::new(Rerater::new(&running, config.catalogue.four_eyes));
+        let (edge, cdrs) = (&running.store.edge, running.store.cdrs.clone());
+        let control = Arc::new(ControlTotals::open(edge, cdrs, running.partition)?);
         let durable = running.charging.journal.mark().clone();
         let (told, mark) = watch::channel(durable.get().get());
         durable.on_advance(move |lsn| {
@@ -164,6 +168,7 @@ impl App {
             asking,
             publisher,
             rerater,
+            control,
             folder,
             second_approver_above,
         })
@@ -190,6 +195,7 @@ impl App {
             asking,
             publisher,
             rerater,
+            control,
             folder,
             second_approver_above,
         } = self;
@@ -197,7 +203,8 @@ impl App {
         let ended = |mut stopping: watch::Receiver<bool>| async move {
             let _ = stopping.wait_for(|stop| *stop).await;
         };
-        let desk = Desk::new(&running, mark, publisher.clone(), rerater.clone()).asking(asking).vouchers_in(&folder);
+        let desk = Desk::new(&running, mark, publisher.clone(), rerater.clone(), control.clone());
+        let desk = desk.asking(asking).vouchers_in(&folder);
         let desk = Arc::new(desk.second_approver_above(second_approver_above));
         let feed = Arc::new(StoreFeed::new(running.store.cdrs.clone(), partition));
         let export = CdrExportService::new(feed, ExportLimits::default());
@@ -225,6 +232,9 @@ impl App {
         let rerating = rerater.clone();
         let rerating = std::thread::Builder::new().name("rerating".to_owned()).spawn(move || rerating.run());
         let rerating = rerating.map_err(because("rerating"))?;
+        let (totals, charging) = (control.clone(), running.charging.clone());
+        let adding = std::thread::Builder::new().name("totals".to_owned()).spawn(move || totals.run(&charging));
+        let adding = adding.map_err(because("control totals"))?;
         health.set_service_status("", tonic_health_serving()).await;
         tracing::info!("serving");
         tell_service_manager("READY=1");
@@ -243,10 +253,12 @@ impl App {
         watcher.abort();
         over.store(true, Ordering::Release);
         rerater.stop();
+        control.stop();
         let stopped = tokio::task::spawn_blocking(move || {
             let _ = expiry.join();
             let _ = disk.join();
             let _ = rerating.join();
+            let _ = adding.join();
             running.shutdown();
         });
         stopped.await.map_err(because("shutdown"))?;

@@ -17,6 +17,7 @@ use rating_engine::units::Unit;
 use serde::{Deserialize, Serialize};
 
 use crate::audit_log;
+use crate::control::{self, Added, Flows, Totals};
 use crate::store::{Loaded, OpenError, because};
 
 /// Findings shown before the rest is only counted.
@@ -61,6 +62,8 @@ pub struct Report {
     pub reserved_micros: i64,
     /// Value of the hash chain after the last CDR.
     pub chain: String,
+    /// The last CDR that written control totals go up to; `None` where there are none.
+    pub totals_through: Option<u64>,
     /// Records of the audit log.
     pub audit_records: u64,
     /// Value of its hash chain after the last of them.
@@ -120,7 +123,16 @@ struct Walk {
 pub fn audit(loaded: &Loaded, mut progress: impl FnMut(u64)) -> Result<Report, OpenError> {
     catch_up(loaded)?;
     let mut report = Report::default();
-    let walks = read_cdrs(loaded, &mut report, &mut progress)?;
+    let written = Totals::written(&loaded.store.edge)?;
+    let mut added = Added::default();
+    let walks = read_cdrs(loaded, &mut report, written.as_ref(), &mut added, &mut progress)?;
+    let mut flows = Flows::default();
+    for index in 0..loaded.shards.len() {
+        loaded.shards.with_index(index, |shard| shard.accounts().for_each(|account| flows.add(account)));
+    }
+    let last = loaded.store.cdrs.durable().position;
+    control::check(written.as_ref(), &added, &flows, last).into_iter().for_each(|finding| report.find(finding));
+    report.totals_through = written.map(|written| written.through.get());
     let noted = audit_log::verify(&loaded.store.edge, &*loaded.store.state, None);
     (report.audit_records, report.audit_chain) = (noted.records, noted.chain.to_string());
     if let Some((position, finding)) = noted.broken {
@@ -252,7 +264,13 @@ pub fn catch_up(loaded: &Loaded) -> Result<(), OpenError> {
 
 type Walks = std::collections::HashMap<AccountId, Walk, RandomState>;
 
-fn read_cdrs(loaded: &Loaded, report: &mut Report, progress: &mut impl FnMut(u64)) -> Result<Walks, OpenError> {
+fn read_cdrs(
+    loaded: &Loaded,
+    report: &mut Report,
+    written: Option<&Totals>,
+    added: &mut Added,
+    progress: &mut impl FnMut(u64),
+) -> Result<Walks, OpenError> {
     let store = &loaded.store.cdrs;
     let first = store.first_position();
     report.first_position = first.get();
@@ -273,6 +291,7 @@ fn read_cdrs(loaded: &Loaded, report: &mut Report, progress: &mut impl FnMut(u64
             chain = record.chain;
         }
         let cdr = records::decode_cdr(record.octets).map_err(because(&format!("CDR {}", record.position)))?;
+        added.add(record.position, record.chain, &cdr, written);
         report.cdrs += 1;
         if report.cdrs.is_multiple_of(65_536) {
             progress(report.cdrs);
@@ -405,7 +424,7 @@ fn compare_totals(account: &Account, flows: &[(Holding, Flow, i128)], report: &m
     }
 }
 
-fn unit_name(holding: Holding) -> &'static str {
+pub(crate) fn unit_name(holding: Holding) -> &'static str {
     match holding {
         Holding::Money => "money",
         Holding::Units(Unit::Second) => "seconds",

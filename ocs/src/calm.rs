@@ -16,7 +16,7 @@ const NICENESS: i32 = 19;
 ///
 /// # Errors
 /// When the system gives no thread.
-pub fn calmly<T: Send>(work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
+pub(crate) fn calmly<T: Send>(work: impl FnOnce() -> T + Send) -> std::io::Result<T> {
     thread::scope(|scope| {
         let run = || {
             // Of this thread alone. Where it is not allowed, the work is done as any other.

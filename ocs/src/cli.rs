@@ -63,9 +63,9 @@ pub enum Command {
         after_help = "Without --apply nothing is changed: it says what would be. Exit code 0: all of it could be rated again; 1: some is left for a person; 2: not done.\n\nExamples:\n  ocs rerate --data ocs-data --tariff smart --from 2027-01-01 --to 2027-02-01 --catalogue smart-3.yaml\n  ocs rerate --data ocs-data --tariff smart --from 2027-01-01 --to 2027-02-01 --apply --reason \"wrong night rate\""
     )]
     Rerate(Rerate),
-    /// Recompute every invariant of a data folder that no process is using.
+    /// Recompute every invariant of a data folder that no process is using, or compare accounts with CDRs on a running system.
     #[command(
-        after_help = "Exit code 0: everything adds up; 1: something does not; 2: the folder cannot be read.\n\nExamples:\n  ocs audit --data ocs-data\n  ocs audit --data ocs-data -o json"
+        after_help = "Exit code 0: everything adds up; 1: something does not; 2: it cannot be read.\n\nExamples:\n  ocs audit --data ocs-data\n  ocs audit --data ocs-data -o json\n  ocs audit --live"
     )]
     Audit(Audit),
     /// Play network elements over Gy: load, checked answers, rates and percentiles.
@@ -209,6 +209,12 @@ pub struct Audit {
     /// Data folder.
     #[arg(long, default_value = "ocs-data")]
     pub data: PathBuf,
+    /// Have a running system compare its accounts with its CDRs while traffic goes on, instead of reading a folder.
+    #[arg(long, conflicts_with_all = ["data", "agrees_with"])]
+    pub live: bool,
+    /// How to reach the server, with --live.
+    #[command(flatten)]
+    pub server: Server,
     /// A summary (JSON) of `ocs traffic` or `ocs cdr tail` that must agree with the folder; may be given several times.
     #[arg(long)]
     pub agrees_with: Vec<PathBuf>,

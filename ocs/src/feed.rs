@@ -82,7 +82,9 @@ impl CdrReader for StoreReader {
             let Some(record) = self.reader.read_next().map_err(read_error)? else { return Ok(()) };
             let cdr = records::decode_cdr(record.octets)
                 .map_err(|error| ReadError::Damaged(format!("CDR {}: {error}", record.position)))?;
-            batch.push(view(self.partition, record.position, &cdr), Some(*record.chain.octets()));
+            let stored = if batch.wants_stored() { record.octets } else { &[] };
+            let view = CdrView { stored, ..view(self.partition, record.position, &cdr) };
+            batch.push(view, Some(*record.chain.octets()));
         }
         Ok(())
     }
@@ -158,5 +160,6 @@ fn view(partition: PartitionId, position: CdrPosition, cdr: &StoredCdr) -> CdrVi
         currency: cdr.currency,
         movements: &cdr.movements,
         semantics: cdr.semantics,
+        stored: &[],
     }
 }

@@ -7,6 +7,7 @@ mod approvals;
 mod audit;
 mod catalogue;
 pub(crate) mod charges;
+mod control;
 mod groups;
 mod rerating;
 mod sessions;
@@ -40,6 +41,7 @@ use crate::asking::Asking;
 use crate::audit_log::By;
 use crate::charging::{Charged, Charging, Noting};
 use crate::clock::ClockError;
+use crate::control::ControlTotals;
 use crate::publishing::Publisher;
 use crate::rerating::Rerater;
 use crate::store::{Catalogue, Running};
@@ -68,6 +70,7 @@ pub struct Desk {
     saying: groups::Saying,
     approvers: Arc<Approvers>,
     rerater: Arc<Rerater>,
+    control: Arc<ControlTotals>,
 }
 
 /// What is read beside the shards.
@@ -93,6 +96,7 @@ impl Desk {
         mark: watch::Receiver<u64>,
         publisher: Arc<Publisher>,
         rerater: Arc<Rerater>,
+        control: Arc<ControlTotals>,
     ) -> Self {
         let Running { charging, store, partition, .. } = running;
         let files = Files {
@@ -105,7 +109,21 @@ impl Desk {
         let (charging, files) = (charging.clone(), Arc::new(files));
         let (simulating, loading) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
         let (vault, saying, approvers) = (Arc::default(), Arc::default(), Arc::default());
-        Self { charging, files, mark, asking: None, publisher, simulating, loading, vault, saying, approvers, rerater }
+        let asking = None;
+        Self {
+            charging,
+            files,
+            mark,
+            asking,
+            publisher,
+            simulating,
+            loading,
+            vault,
+            saying,
+            approvers,
+            rerater,
+            control,
+        }
     }
 
     /// Asks sessions that wait for money to ask again when it arrives.

@@ -32,6 +32,8 @@ const ALLOWED: &str = "
     /grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo  yes    yes     yes           yes             yes      yes     yes     yes
     /ocs.cdr.v1.CdrExport/GetTail                                   no     no      no            no              no       yes     yes     yes
     /ocs.cdr.v1.CdrExport/StreamCdrs                                no     no      no            no              no       yes     yes     yes
+    /ocs.cdr.v1.ControlTotals/GetControlTotals                      no     no      no            no              no       yes     yes     yes
+    /ocs.cdr.v1.ControlTotals/Reconcile                             no     no      no            no              no       yes     yes     yes
     /ocs.operator.v1.Accounts/Adjust                                no     no      no            no              no       yes     no      yes
     /ocs.operator.v1.Accounts/CancelOffer                           no     no      no            no              yes      no      no      yes
     /ocs.operator.v1.Accounts/CreateAccount                         no     no      no            no              yes      no      no      yes

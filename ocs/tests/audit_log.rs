@@ -10,6 +10,7 @@ use balance_store::records;
 use balance_store::{Family, FaultDisk, MemoryState, StateStore, StateWrite, keys};
 use ocs::clock::Clock;
 use ocs::config::Config;
+use ocs::control::ControlTotals;
 use ocs::operations::Desk;
 use ocs::publishing::Publisher;
 use ocs::rerating::Rerater;
@@ -62,7 +63,10 @@ impl Machine {
         });
         let (charging, catalogue) = (running.charging.clone(), running.store.catalogue.clone());
         let publisher = Publisher::open(charging, catalogue, true).unwrap();
-        let desk = Desk::new(&running, mark, Arc::new(publisher), Arc::new(Rerater::new(&running, true)));
+        let (edge, cdrs) = (&running.store.edge, running.store.cdrs.clone());
+        let control = ControlTotals::open(edge, cdrs, running.partition).unwrap();
+        let desk =
+            Desk::new(&running, mark, Arc::new(publisher), Arc::new(Rerater::new(&running, true)), Arc::new(control));
         (running, desk)
     }
 }

@@ -19,6 +19,7 @@ use diameter_tcp::{Handler, PeerEvent};
 use ocs::charging::{Charged, Charging};
 use ocs::clock::Clock;
 use ocs::config::Config;
+use ocs::control::ControlTotals;
 use ocs::gy::{GyFront, GyHandler};
 use ocs::operations::Desk;
 use ocs::publishing::Publisher;
@@ -252,7 +253,9 @@ fn desk(running: &Running) -> Desk {
         told.send_replace(lsn.get());
     });
     let publisher = Publisher::open(running.charging.clone(), running.store.catalogue.clone(), true).unwrap();
-    Desk::new(running, mark, Arc::new(publisher), Arc::new(Rerater::new(running, true)))
+    let (edge, cdrs) = (&running.store.edge, running.store.cdrs.clone());
+    let control = ControlTotals::open(edge, cdrs, running.partition).unwrap();
+    Desk::new(running, mark, Arc::new(publisher), Arc::new(Rerater::new(running, true)), Arc::new(control))
 }
 
 fn top_up(account: wire::top_up_request::Account, key: &str) -> TopUp {

@@ -54,18 +54,23 @@ pub enum CdrKind {
 impl CdrKind {
     /// Which running total a movement of such a CDR counts in.
     pub const fn flow(self, movement: &Movement) -> Flow {
-        match (self, movement.origin) {
+        self.flow_of(movement.origin, movement.delta > 0)
+    }
+
+    /// Which running total counts what such a CDR gives of an origin, or takes.
+    pub const fn flow_of(self, origin: Origin, is_given: bool) -> Flow {
+        match (self, origin) {
             // A bucket that had ended lapses before it is topped up.
-            (Self::TopUp, _) if movement.delta < 0 => Flow::Expiry,
-            (Self::Adjustment, _) if movement.delta < 0 => Flow::AdjustmentOut,
+            (Self::TopUp, _) if !is_given => Flow::Expiry,
+            (Self::Adjustment, _) if !is_given => Flow::AdjustmentOut,
             (Self::Adjustment, _) => Flow::AdjustmentIn,
-            (Self::Transfer, _) if movement.delta < 0 => Flow::TransferOut,
+            (Self::Transfer, _) if !is_given => Flow::TransferOut,
             (Self::Transfer, _) => Flow::TransferIn,
             (Self::TopUp, Origin::Paid) => Flow::TopUp,
             (Self::TopUp, Origin::Granted) | (Self::Allowance, _) => Flow::Grant,
             (Self::Refund, _) => Flow::Refund,
             (Self::Expiry, _) => Flow::Expiry,
-            (Self::ReRate, _) if movement.delta > 0 => Flow::Refund,
+            (Self::ReRate, _) if is_given => Flow::Refund,
             (Self::Usage | Self::Suspense | Self::Lapse | Self::Recurring | Self::OneTime | Self::ReRate, _) => {
                 Flow::Debit
             }

@@ -20,6 +20,7 @@ mod group;
 mod rerating;
 mod session;
 mod state;
+mod totals;
 mod values;
 mod voucher;
 mod wire;
@@ -42,6 +43,7 @@ pub use state::{
     EntityKind, StoredEntity, decode_desk_value, decode_document, decode_entity, decode_owner, encode_desk_value,
     encode_document, encode_entity, encode_owner,
 };
+pub use totals::{Moved, TotalsHead, TotalsRow, decode_totals, decode_totals_head, encode_totals, encode_totals_head};
 pub use values::{Resolve, TariffRef};
 pub(crate) use values::{identifier_kind, identifier_of};
 pub use voucher::{

@@ -15,6 +15,7 @@ mod catalogue;
 mod change;
 mod charges;
 mod clock;
+mod control;
 pub mod etag;
 mod explanation;
 mod groups;
@@ -43,6 +44,7 @@ pub use charges::{
     CdrId, ChargeError, ChargeOperations, ChargePage, ChargesAsked, Heads, Payer, RefundAsked, Refunded,
 };
 pub use clock::ClockService;
+pub use control::{ControlOperations, ControlRefusal, ControlTotalsService};
 pub use explanation::explanation;
 pub use groups::{
     GroupHead, GroupOperations, GroupPut, GroupSaid, GroupSelection, GroupSelector, GroupSnapshot, GroupsService,

@@ -12,6 +12,7 @@ use crate::audit::AuditLogService;
 use crate::catalogue::{CatalogueOperations, CatalogueService};
 use crate::charges::ChargeOperations;
 use crate::clock::ClockService;
+use crate::control::{ControlOperations, ControlTotalsService};
 use crate::groups::{GroupOperations, GroupsService};
 use crate::operations::Operations;
 use crate::rerating::{ReratingOperations, ReratingService};
@@ -44,7 +45,8 @@ pub async fn router<
         + CatalogueOperations
         + VoucherOperations
         + ApprovalOperations
-        + ReratingOperations,
+        + ReratingOperations
+        + ControlOperations,
 >(
     mut server: Server<L>,
     operations: Arc<O>,
@@ -72,6 +74,7 @@ pub async fn router<
         .add_service(VouchersService::new(Arc::clone(&operations)).into_server())
         .add_service(ApprovalsService::new(Arc::clone(&operations)).into_server())
         .add_service(ReratingService::new(Arc::clone(&operations)).into_server())
+        .add_service(ControlTotalsService::new(Arc::clone(&operations)).into_server())
         .add_service(AuditLogService::new(Arc::clone(&operations)).into_server())
         .add_service(AccountsService::new(operations).into_server())
         .add_optional_service(clock);

@@ -10,15 +10,15 @@ use ocs_api::client::{AccountsClient, ClockClient, UsageClient};
 use ocs_api::{
     AccountChange, AccountSelector, AccountSnapshot, ApprovalOperations, ApprovalSnapshot, Ask, AuditVerdict,
     BatchSnapshot, Caller, CatalogueOperations, CatalogueRefusal, CdrId, Changed, ChargeError, ChargeOperations,
-    ChargePage, ChargesAsked, ClientAnswer, ClockAccess, ClockReading, ClockRefusal, DocumentAsked, DocumentChanged,
-    DocumentFilter, DocumentName, GroupHead, GroupOperations, GroupPut, GroupSelection, GroupSnapshot, Loaded,
-    MemberChange, MemberRemoval, MemberSnapshot, NewAccount, NewBatch, NewDocument, OperationError, Operations, Payer,
-    PeriodAsked, Put, Recorded, Redeemed, Redemption, RefundAsked, Refunded, ReratingAsked, ReratingOperations,
-    ReratingRefusal, Row, Selection, SessionChange, SessionFilter, SessionSnapshot, Steps, SubscriberPut,
-    SubscriberSelector, SubscriberSnapshot, TopUp, ToppedUp, TransferAsked, VoucherOperations, VoucherSnapshot,
-    WhichVoucher,
+    ChargePage, ChargesAsked, ClientAnswer, ClockAccess, ClockReading, ClockRefusal, ControlOperations, ControlRefusal,
+    DocumentAsked, DocumentChanged, DocumentFilter, DocumentName, GroupHead, GroupOperations, GroupPut, GroupSelection,
+    GroupSnapshot, Loaded, MemberChange, MemberRemoval, MemberSnapshot, NewAccount, NewBatch, NewDocument,
+    OperationError, Operations, Payer, PeriodAsked, Put, Recorded, Redeemed, Redemption, RefundAsked, Refunded,
+    ReratingAsked, ReratingOperations, ReratingRefusal, Row, Selection, SessionChange, SessionFilter, SessionSnapshot,
+    Steps, SubscriberPut, SubscriberSelector, SubscriberSnapshot, TopUp, ToppedUp, TransferAsked, VoucherOperations,
+    VoucherSnapshot, WhichVoucher,
 };
-use ocs_proto::cdr::v1::RatedCdr;
+use ocs_proto::cdr::v1::{GetControlTotalsResponse, RatedCdr, ReconcileResponse};
 use ocs_proto::charging::v1 as common;
 use ocs_proto::operator::v1 as wire;
 use rating_engine::account::{
@@ -157,6 +157,16 @@ impl ApprovalOperations for InMemory {
 
     async fn reject(&self, _: Caller, _: u64, _: Box<str>) -> Result<bool, OperationError> {
         Err(OperationError::Stopping)
+    }
+}
+
+impl ControlOperations for InMemory {
+    async fn control_totals(&self, _: Option<Timestamp>) -> Result<GetControlTotalsResponse, ControlRefusal> {
+        Err(OperationError::Stopping.into())
+    }
+
+    async fn reconcile(&self) -> Result<ReconcileResponse, ControlRefusal> {
+        Err(OperationError::Stopping.into())
     }
 }
 

@@ -72,6 +72,8 @@ pub const METHODS: &[(&str, Right)] = &[
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Right::ReadSystem),
     ("/ocs.cdr.v1.CdrExport/GetTail", Right::ReadCdrs),
     ("/ocs.cdr.v1.CdrExport/StreamCdrs", Right::ReadCdrs),
+    ("/ocs.cdr.v1.ControlTotals/GetControlTotals", Right::ReadCdrs),
+    ("/ocs.cdr.v1.ControlTotals/Reconcile", Right::ReadCdrs),
     ("/ocs.operator.v1.Accounts/Adjust", Right::ChangeBalances),
     ("/ocs.operator.v1.Accounts/CancelOffer", Right::ChangeSubscribers),
     ("/ocs.operator.v1.Accounts/CreateAccount", Right::ChangeSubscribers),

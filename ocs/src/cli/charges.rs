@@ -122,6 +122,19 @@ pub enum Cdr {
         #[arg(long, short, value_enum, default_value_t = Output::Table)]
         output: Output,
     },
+    /// Add up all rated CDRs, by accounting period and kind: what a copy of them must come to.
+    #[command(after_help = "Examples:\n  ocs cdr totals\n  ocs cdr totals --period 2027-01-31T23:00:00Z -o json")]
+    Totals {
+        /// Only this accounting period, by its first instant.
+        #[arg(long)]
+        period: Option<String>,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
     /// Say why a rated CDR says what it says.
     #[command(
         after_help = "Examples:\n  ocs cdr explain --data ocs-data 4711\n  ocs cdr explain --data ocs-data 4711 -o json"

@@ -31,6 +31,7 @@ struct Totals {
 pub(super) fn run(command: Cdr) -> Result<ExitCode, OpenError> {
     let (from, follow, totals, summary, server, output) = match command {
         Cdr::Tail { from, follow, totals, summary, server, output } => (from, follow, totals, summary, server, output),
+        Cdr::Totals { period, server, output } => return super::control::totals(period.as_deref(), &server, output),
         Cdr::Explain { position, data, output } => return super::explain::cdr(position, &data, output),
     };
     remote(async {
@@ -39,7 +40,7 @@ pub(super) fn run(command: Cdr) -> Result<ExitCode, OpenError> {
         let tail = client.get_tail(wire::GetTailRequest {}).await.map_err(said)?.into_inner();
         let recent = tail.last_position.saturating_sub(SHOWN_DEFAULT - 1).max(tail.first_position).max(1);
         let from_position = from.unwrap_or(recent);
-        let request = wire::StreamCdrsRequest { from_position, follow, max_records: 0 };
+        let request = wire::StreamCdrsRequest { from_position, follow, ..wire::StreamCdrsRequest::default() };
         let mut stream = client.stream_cdrs(request).await.map_err(said)?.into_inner();
         let mut sums = Totals::default();
         let mut shown = Instant::now();

@@ -176,6 +176,9 @@ fn print(report: &audit::Report, options: &cli::Audit) {
     println!("rated again      {}", money(&report.rerated_micros));
     println!("adjusted         {}", money(&report.adjusted_micros));
     println!("hash chain       {}", report.chain);
+    if let Some(through) = report.totals_through {
+        println!("control totals   up to CDR {through}");
+    }
     println!("audit log        {} records, head {}:{}", report.audit_records, report.audit_records, report.audit_chain);
     for path in &options.agrees_with {
         println!("compared with    {}", path.display());

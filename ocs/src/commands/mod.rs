@@ -8,6 +8,7 @@ mod cdr;
 mod change;
 mod charges;
 mod connection;
+mod control;
 mod data;
 mod explain;
 mod group;
@@ -45,6 +46,7 @@ pub fn run(command: Command) -> Result<ExitCode, OpenError> {
         Command::Tariff(command) => tariff::run(&command),
         Command::Period(command) => period::run(&command),
         Command::Rerate(options) => rerate::run(&options),
+        Command::Audit(options) if options.live => control::reconcile(&options),
         Command::Audit(options) => data::audit(&options),
         Command::Traffic(options) => serve::traffic(&options),
         Command::Account(command) => operator::account(command),

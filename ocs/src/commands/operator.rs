@@ -78,7 +78,7 @@ pub(super) fn instant(at: Option<&prost_types::Timestamp>) -> Option<String> {
     })
 }
 
-fn amount(holding: i32, amount: i64) -> String {
+pub(super) fn amount(holding: i32, amount: i64) -> String {
     match common::Holding::try_from(holding) {
         Ok(common::Holding::Money) => super::micros(amount),
         Ok(common::Holding::Seconds) => format!("{amount} s"),

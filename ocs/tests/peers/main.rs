@@ -8,6 +8,7 @@
 
 mod bad_input;
 mod durable;
+mod finance;
 mod freediameter;
 mod health;
 mod open5gs;
