@@ -597,7 +597,9 @@ impl Seen {
             *(if flow.is_outflow() { taken } else { given }) += amount;
         }
         if is_whole {
-            holdings.values_mut().for_each(|row| drop(row.by_cdrs.get_or_insert_default()));
+            for row in holdings.values_mut() {
+                row.by_cdrs.get_or_insert_default();
+            }
         }
         let accounts = u64::try_from(self.numbers.len()).unwrap_or(u64::MAX);
         let Self { findings, finding_count, .. } = self;
