@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use prost::Message;
 
 /// Every file with a service; what they import comes with them.
-const FILES: [&str; 13] = [
+const FILES: [&str; 14] = [
     CDR_FILE,
     "ocs/cdr/v1/totals.proto",
     "ocs/operator/v1/accounts.proto",
@@ -14,6 +14,7 @@ const FILES: [&str; 13] = [
     "ocs/operator/v1/audit.proto",
     "ocs/operator/v1/catalogue.proto",
     "ocs/operator/v1/clock.proto",
+    "ocs/operator/v1/notifications.proto",
     "ocs/operator/v1/rerating.proto",
     "ocs/operator/v1/groups.proto",
     "ocs/operator/v1/sessions.proto",

@@ -27,6 +27,7 @@ use rating_engine::command::{
     Used,
 };
 use rating_engine::context::{Context, ImsContext, PacketContext, Plmn, Slice, SmsContext};
+use rating_engine::crossing::{Crossing, Watched};
 use rating_engine::ids::{
     AccountId, BucketId, CdrPosition, CounterId, Digits, GroupId, Iccid, IdempotencyKey, Identifier, Lsn, OfferName,
     PriceId, RatingGroup, ServiceId, SessionId, SubscriberId, TariffName, TenantId,
@@ -270,6 +271,7 @@ impl Dice {
                 cycle_end: d.time(),
                 state: d.pick(&[SubscriptionState::Active, SubscriptionState::Unpaid, SubscriptionState::Awaited]),
                 ends_at: d.option(Self::time).unwrap_or(Timestamp::NEVER),
+                spent: (d.u32(), d.money()),
             }),
             last_number: self.u32(),
             pools: self.list(|d| (CounterId::new(&d.text()), d.u64())),
@@ -622,6 +624,19 @@ impl Dice {
                 };
                 Movement { payer: d.payer(), holding, origin, before: d.i64(), delta, cost }
             }),
+            crossings: self.list(|d| Crossing {
+                watched: match d.below(3) {
+                    0 => Watched::Allowance(BucketId::new(&d.text()), d.holding()),
+                    1 => Watched::Spend,
+                    _ => Watched::Balance,
+                },
+                offer: OfferName::new(&d.text()),
+                subscription: d.u32(),
+                label: d.text().into(),
+                at: d.i64(),
+                before: d.i64(),
+                after: d.i64(),
+            }),
         }
     }
 }
@@ -640,6 +655,8 @@ fn offer() -> Arc<OfferVersion> {
         period: None,
         renews: false,
         allowances: Vec::new(),
+        spend: Vec::new(),
+        balance: Vec::new(),
         finance: codes("fee"),
         content_hash: [0x5A; 32],
     };
@@ -1511,6 +1528,7 @@ fn frozen_session() -> Session {
 fn frozen_cdr() -> RatedCdr {
     let session = frozen_session();
     RatedCdr {
+        crossings: Vec::new(),
         kind: CdrKind::Usage,
         corrects: None,
         account: session.account,
@@ -1676,6 +1694,7 @@ fn holding_account() -> Account {
             cycle_end,
             state: SubscriptionState::Active,
             ends_at: Timestamp::NEVER,
+            spent: (0, Money::ZERO),
         }],
         last_number: 1,
         pools: Vec::new(),
@@ -1860,4 +1879,37 @@ fn control_totals_keep_their_octets() {
     for end in 0..octets.len() {
         assert!(decode_totals(&octets[..end]).is_err());
     }
+}
+
+/// What crossed two thresholds, and an account that has its spending counted.
+#[test]
+fn crossings_and_what_was_spent_keep_their_octets() {
+    let crossing = |watched| Crossing {
+        watched,
+        offer: OfferName::new("data-m"),
+        subscription: 1,
+        label: "80%".into(),
+        at: 8,
+        before: 7,
+        after: 9,
+    };
+    let bucket = Watched::Allowance(BucketId::new("data#1.0004"), Holding::Units(Unit::Octet));
+    let plain = fee_cdr();
+    let cdr = RatedCdr { crossings: vec![crossing(bucket), crossing(Watched::Balance)], ..plain.clone() };
+    let written = octets(|out| records::encode_cdr(out, &cdr));
+    // Behind everything else of the charge: two, the bucket and its holding, then offer, subscription, label and three numbers.
+    let numbers = "06646174612d6d010338302510 0e 12".replace(' ', "");
+    let crossings = format!("0200 0b {} 02 {numbers} 02 {numbers}", hex(b"data#1.0004")).replace(' ', "");
+    let identity = "0000000101";
+    assert!(hex(&written).ends_with(&(crossings + identity)), "{}", hex(&written));
+    assert_eq!(records::decode_cdr(&written), Ok(StoredCdr::of(&cdr)));
+    assert_eq!(records::has_crossings(&written), Ok(true));
+    assert_eq!(records::has_crossings(&octets(|out| records::encode_cdr(out, &plain))), Ok(false));
+
+    let mut account = holding_account();
+    let contract = account.contract.as_mut().unwrap();
+    contract.subscriptions[0].spent = (4, Money::from_micros(1_500_000));
+    let written = octets(|out| records::encode_account(out, &account));
+    assert!(hex(&written).ends_with("0104c08db701"), "{}", hex(&written));
+    assert_eq!(records::decode_account(account.id, &written), Ok(account));
 }

@@ -3,7 +3,7 @@
 //! A [`CdrView`] borrows from whatever holds the CDR, so that a record decoded from disk and one that was just made take
 //! the same way.
 
-use ocs_proto::cdr::convert::{cause, kind, measure};
+use ocs_proto::cdr::convert::{cause, kind, measure, watched};
 use ocs_proto::cdr::v1 as wire;
 use ocs_proto::charging::convert::{MONEY_SCALE, holding, origin, service, time};
 use ocs_proto::fields::Fields;
@@ -12,6 +12,7 @@ use rating_engine::cdr::{
     Cause, CdrKind, CdrSource, Component, Movement, Payer, PriceLine, RATING_SEMANTICS, RatedCdr, Rating,
 };
 use rating_engine::context::{Context, ImsContext, PacketContext, Plmn, SmsContext};
+use rating_engine::crossing::Crossing;
 use rating_engine::ids::{AccountId, CdrPosition, PartitionId, RatingGroup, SubscriberId, TenantId};
 use rating_engine::money::{Currency, Money};
 use rating_engine::periods::Booked;
@@ -72,6 +73,8 @@ pub struct CdrView<'a, L> {
     pub currency: Currency,
     /// Every change of every payer.
     pub movements: &'a [Movement],
+    /// The thresholds that it crossed.
+    pub crossings: &'a [Crossing],
     /// Version of the rating semantics that made it.
     pub semantics: u16,
     /// The octets that it is stored as; empty where they are not wanted.
@@ -202,6 +205,7 @@ impl<'a> CdrView<'a, ()> {
             amount: cdr.amount,
             currency: cdr.currency,
             movements: &cdr.movements,
+            crossings: &cdr.crossings,
             semantics: RATING_SEMANTICS,
             stored: &[],
         }
@@ -313,6 +317,9 @@ pub fn put_rated_cdr(w: &mut Fields<'_>, cdr: CdrView<'_, impl Iterator<Item = L
         w.message(45, |w| put_time(w, begin));
     }
     w.octets(50, cdr.stored);
+    for crossing in cdr.crossings {
+        w.message(51, |w| put_crossing(w, crossing));
+    }
 }
 
 /// `google.protobuf.Timestamp`.
@@ -414,6 +421,21 @@ fn put_movement(w: &mut Fields<'_>, movement: &Movement) {
     w.int(6, movement.delta);
     w.int(7, movement.after());
     w.int(8, movement.cost.micros());
+}
+
+/// `Crossing`.
+fn put_crossing(w: &mut Fields<'_>, crossing: &Crossing) {
+    let (what, bucket_id, unit) = watched(&crossing.watched);
+    w.int(1, i32::from(what));
+    w.text(2, bucket_id);
+    w.int(3, i32::from(holding(unit)));
+    w.text(4, crossing.offer.as_str());
+    w.uint(5, crossing.subscription);
+    w.text(6, &crossing.label);
+    w.int(7, crossing.at);
+    w.int(8, crossing.before);
+    w.int(9, crossing.after);
+    w.uint(10, crossing.is_reached());
 }
 
 /// `NetworkIdentifiers`.

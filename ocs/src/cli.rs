@@ -17,7 +17,7 @@ pub use catalogue::{
     TariffExplain, TariffSimulate, WhatIfUsage,
 };
 pub use charges::{Cdr, Rerate, ReratingCommand, Usage};
-pub use sessions::{SessionAsk, SessionCommand};
+pub use sessions::{NotificationCommand, SessionAsk, SessionCommand};
 pub use vouchers::{ApprovalCommand, VoucherCommand};
 
 /// Real-time online charging: Diameter Gy in, rated CDRs out.
@@ -117,6 +117,9 @@ pub enum Command {
     /// Large credits that need a second person: list, approve, reject.
     #[command(subcommand)]
     Approval(ApprovalCommand),
+    /// Thresholds of allowances, spending and balances: follow those that are crossed, see how values stand.
+    #[command(subcommand)]
+    Notification(NotificationCommand),
     /// Usage rated again on a running system: plan, approve, show, cancel.
     #[command(subcommand)]
     Rerating(ReratingCommand),

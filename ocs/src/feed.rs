@@ -159,6 +159,7 @@ fn view(partition: PartitionId, position: CdrPosition, cdr: &StoredCdr) -> CdrVi
         amount: cdr.amount,
         currency: cdr.currency,
         movements: &cdr.movements,
+        crossings: &cdr.crossings,
         semantics: cdr.semantics,
         stored: &[],
     }

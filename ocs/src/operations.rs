@@ -9,6 +9,7 @@ mod catalogue;
 pub(crate) mod charges;
 mod control;
 mod groups;
+mod notifications;
 mod rerating;
 mod sessions;
 mod subscribers;
@@ -71,6 +72,8 @@ pub struct Desk {
     approvers: Arc<Approvers>,
     rerater: Arc<Rerater>,
     control: Arc<ControlTotals>,
+    /// Streams of notifications.
+    notifying: Arc<Semaphore>,
 }
 
 /// What is read beside the shards.
@@ -108,6 +111,7 @@ impl Desk {
         };
         let (charging, files) = (charging.clone(), Arc::new(files));
         let (simulating, loading) = (Arc::new(Semaphore::new(1)), Arc::new(Semaphore::new(1)));
+        let notifying = Arc::new(Semaphore::new(notifications::STREAMS_MAX));
         let (vault, saying, approvers) = (Arc::default(), Arc::default(), Arc::default());
         let asking = None;
         Self {
@@ -123,6 +127,7 @@ impl Desk {
             approvers,
             rerater,
             control,
+            notifying,
         }
     }
 

@@ -75,6 +75,8 @@ const ALLOWED: &str = "
     /ocs.operator.v1.Clock/AdvanceTime                              no     no      no            no              yes      no      no      yes
     /ocs.operator.v1.Clock/GetTime                                  yes    yes     yes           yes             yes      yes     yes     yes
     /ocs.operator.v1.Clock/SetTime                                  no     no      no            no              yes      no      no      yes
+    /ocs.operator.v1.Notifications/ListWatchedValues                yes    yes     no            no              yes      yes     yes     yes
+    /ocs.operator.v1.Notifications/WatchNotifications               yes    yes     no            no              yes      yes     yes     yes
     /ocs.operator.v1.Rerating/ApproveRerating                       no     no      no            no              no       yes     no      yes
     /ocs.operator.v1.Rerating/CancelRerating                        no     no      no            no              no       yes     no      yes
     /ocs.operator.v1.Rerating/GetRerating                           no     no      no            no              no       yes     yes     yes

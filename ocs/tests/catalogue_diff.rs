@@ -207,6 +207,8 @@ fn kind_of(kind: &'static str, member: &str) -> &'static str {
         (_, "allowances") => "Allowance",
         ("Offer", "pool") => "Pool",
         (_, "rollover") => "Rollover",
+        (_, "notify_spend" | "notify_balance") => "MoneyThreshold",
+        (_, "notify") => "ShareThreshold",
         _ => kind,
     }
 }
@@ -463,6 +465,12 @@ fn changes_are_said_as_billing_people_say_them() {
         ("overage: 0.50 / MiB", "overage: 0.60 / MiB", "pool: beyond 0.50 to 0.60 EUR per started MiB"),
         ("per_member: true\n", "", "offer smart: no longer with the fee for each subscriber"),
         ("period: P1M", "period: P28D", "offer smart: period now 28 days, was 1 month"),
+        (
+            "renews: true",
+            "renews: true\nnotify_spend: [{at: \"20.00\", label: warning}, {at: \"50.00\"}]",
+            "offer smart: telling of usage for now 20.00 EUR (\"warning\"), 50.00 EUR (\"50.00\"), was none",
+        ),
+        ("priority: 40", "notify: [{at: 80 %}]", "allowance data: telling of now 80 % used (\"80%\"), was none"),
     ] {
         let words = words(offer, &with(offer, one, other));
         assert!(words.iter().any(|words| words == said), "{said}\n{words:#?}");

@@ -593,6 +593,8 @@ pub struct Subscription {
     pub state: SubscriptionState,
     /// First instant at which it is over, in whichever cycle that is; [`Timestamp::NEVER`] while nobody said so.
     pub ends_at: Timestamp,
+    /// What usage cost the account in the cycle of this number, where the offer has that watched.
+    pub spent: (u32, Money),
 }
 
 impl Subscription {

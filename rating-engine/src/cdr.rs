@@ -11,6 +11,7 @@ use smallvec::SmallVec;
 use crate::account::{Account, Bucket, Credit, Flow, Holding, Origin};
 use crate::calendar::{WindowId, Zone};
 use crate::context::Context;
+use crate::crossing::Crossing;
 use crate::ids::{AccountId, BucketId, CdrPosition, IdempotencyKey, PriceId, SessionId, SubscriberId, TenantId};
 use crate::money::{Currency, Exact, Money, Ratio};
 use crate::offer::OfferVersion;
@@ -335,6 +336,8 @@ pub struct RatedCdr {
     pub currency: Currency,
     /// Every change of every payer; money movements add up to `-amount`.
     pub movements: Movements,
+    /// The thresholds that it crossed.
+    pub crossings: Vec<Crossing>,
 }
 
 impl RatedCdr {
@@ -384,6 +387,7 @@ impl RatedCdr {
             amount: Money::ZERO,
             currency: account.currency,
             movements: Movements::new(),
+            crossings: Vec::new(),
         }
     }
 }

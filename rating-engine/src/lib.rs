@@ -12,6 +12,7 @@ pub mod calendar;
 pub mod cdr;
 pub mod command;
 pub mod context;
+pub mod crossing;
 pub mod explain;
 pub mod ids;
 pub mod money;

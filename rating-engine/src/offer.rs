@@ -10,6 +10,7 @@ use hashbrown::HashSet;
 
 use crate::account::{BucketScope, Holding, Origin};
 use crate::calendar::Zone;
+use crate::crossing::{self, Threshold};
 use crate::ids::{CounterId, OfferName, TariffName};
 use crate::money::{Currency, Money, Rate};
 use crate::period::Period;
@@ -66,6 +67,8 @@ pub struct Allowance {
     pub rollover: Option<Rollover>,
     /// The most that one subscriber may use of it in a cycle.
     pub member_cap: Option<u64>,
+    /// At how many percent of it used somebody is told.
+    pub thresholds: Vec<Threshold>,
 }
 
 /// The parts of an offer version, not checked yet.
@@ -95,6 +98,10 @@ pub struct OfferDraft {
     pub renews: bool,
     /// What it opens.
     pub allowances: Vec<Allowance>,
+    /// At which cost of the account's usage in a cycle somebody is told, micro-units.
+    pub spend: Vec<Threshold>,
+    /// Below how much of what the account can spend somebody is told, micro-units.
+    pub balance: Vec<Threshold>,
     /// For finance: of its fees.
     pub finance: FinanceCodes,
     /// SHA-256 of the canonical document.
@@ -157,6 +164,12 @@ impl OfferDraft {
             }
         }
         drop(names);
+        for (number, allowance) in self.allowances.iter().enumerate() {
+            let path = format!("allowances[{number}].notify");
+            crossing::check(&path, &allowance.thresholds, crossing::PERCENT_MAX, &mut problems);
+        }
+        crossing::check("notify_spend", &self.spend, crossing::MONEY_MAX, &mut problems);
+        crossing::check("notify_balance", &self.balance, crossing::MONEY_MAX, &mut problems);
         if !problems.is_empty() {
             return Err(problems);
         }
@@ -253,6 +266,22 @@ impl OfferVersion {
         self.draft.tariff.as_ref()
     }
 
+    /// Thresholds of what usage costs in a cycle.
+    pub fn spend_thresholds(&self) -> &[Threshold] {
+        &self.draft.spend
+    }
+
+    /// Thresholds of what the account can spend.
+    pub fn balance_thresholds(&self) -> &[Threshold] {
+        &self.draft.balance
+    }
+
+    /// Whether it says any threshold.
+    pub fn has_thresholds(&self) -> bool {
+        let of_allowances = self.draft.allowances.iter().any(|allowance| !allowance.thresholds.is_empty());
+        of_allowances || !self.draft.spend.is_empty() || !self.draft.balance.is_empty()
+    }
+
     /// Once, at the purchase.
     pub fn setup_fee(&self) -> Money {
         self.draft.setup_fee
@@ -321,6 +350,7 @@ mod tests {
             stand_alone: Money::from_micros(stand_alone),
             rollover: None,
             member_cap: None,
+            thresholds: Vec::new(),
         }
     }
 
@@ -338,6 +368,8 @@ mod tests {
             period: Period::days(28),
             renews: true,
             allowances,
+            spend: Vec::new(),
+            balance: Vec::new(),
             finance: FinanceCodes::default(),
             content_hash: [0; 32],
         }

@@ -35,6 +35,8 @@ pub struct Tariffs {
     offers: HashMap<OfferName, Vec<Arc<OfferVersion>>>,
     /// Versions of offers that are not sold any more.
     withdrawn_offers: HashMap<OfferName, Vec<u32>>,
+    /// Whether any of them says thresholds.
+    thresholds: bool,
     /// Accounting periods, where they are kept.
     periods: Option<Arc<Periods>>,
 }
@@ -102,10 +104,16 @@ impl Tariffs {
 
     /// Puts a version beside the others of its offer, or in place of one of the same number.
     pub fn insert_offer(&mut self, version: Arc<OfferVersion>) {
+        self.thresholds |= version.has_thresholds();
         let versions = self.offers.entry(version.name().clone()).or_default();
         versions.retain(|known| known.version() != version.version());
         versions.push(version);
         versions.sort_by_key(|version| version.version());
+    }
+
+    /// Whether any offer says thresholds.
+    pub(crate) const fn have_thresholds(&self) -> bool {
+        self.thresholds
     }
 
     /// Sells a version of an offer no more; whoever holds it keeps it.

@@ -18,6 +18,7 @@ use rating_engine::command::{
     Action, Change, Command, Ending, Mutation, MutationOutcome, Outcome, Profile, Requested, ServiceRequest,
     ServiceResult, Used,
 };
+use rating_engine::crossing::Threshold;
 use rating_engine::ids::{AccountId, BucketId, CounterId, OfferName, SessionId, SubscriberId};
 use rating_engine::money::{Currency, Money, Rate, Rounding, RoundingMode, RoundingScope};
 use rating_engine::offer::{Allowance, OfferDraft, Rollover};
@@ -253,6 +254,10 @@ impl Setting {
 }
 
 /// An hour of some of everything.
+fn threshold(at: i64) -> Threshold {
+    Threshold { at, label: at.to_string().into() }
+}
+
 fn offer(name: &str, fee: i64, renews: bool) -> OfferDraft {
     let allowance = |name: &str, holding, amount| Allowance {
         name: name.into(),
@@ -265,6 +270,7 @@ fn offer(name: &str, fee: i64, renews: bool) -> OfferDraft {
         stand_alone: Money::from_micros(amount),
         rollover: renews.then_some(Rollover { cap: amount / 2, cycles: 2 }),
         member_cap: None,
+        thresholds: [1, 50, 99, 100].map(threshold).into(),
     };
     OfferDraft {
         name: OfferName::new(name),
@@ -284,6 +290,8 @@ fn offer(name: &str, fee: i64, renews: bool) -> OfferDraft {
             Allowance { origin: Origin::Granted, ..allowance("money", Holding::Money, 3000) },
             Allowance { member_cap: Some(3), ..allowance("events", Holding::Units(Unit::Event), 10) },
         ],
+        spend: [500, 2_000, 9_000].map(threshold).into(),
+        balance: [100, 50_000].map(threshold).into(),
         finance: FinanceCodes::default(),
         content_hash: [0; 32],
     }

@@ -121,7 +121,8 @@ pub(super) fn read_account(r: &mut Reader<'_>, id: AccountId) -> Read<Account> {
 
 fn put_contract(w: &mut Writer<'_>, contract: &Contract) {
     let Contract { cycle, subscriptions, last_number, pools } = contract;
-    w.presence(&[cycle.is_some(), !pools.is_empty()]);
+    let has_spent = subscriptions.iter().any(|held| held.spent != <(u32, Money)>::default());
+    w.presence(&[cycle.is_some(), !pools.is_empty(), has_spent]);
     if let Some(Cycle { anchor, period, zone }) = cycle {
         w.time(*anchor);
         let (months, days, hours) = period.parts();
@@ -148,10 +149,16 @@ fn put_contract(w: &mut Writer<'_>, contract: &Contract) {
             w.u64(*used);
         });
     }
+    if has_spent {
+        w.list(subscriptions, |w, held| {
+            w.u64(held.spent.0.into());
+            w.money(held.spent.1);
+        });
+    }
 }
 
 fn read_contract(r: &mut Reader<'_>) -> Read<Contract> {
-    let mut present = r.presence(2, "contract")?;
+    let mut present = r.presence(3, "contract")?;
     let cycle = r.option(&mut present, |r| {
         let anchor = r.time("cycle anchor")?;
         let offset = r.offset();
@@ -161,7 +168,7 @@ fn read_contract(r: &mut Reader<'_>) -> Read<Contract> {
         let zone = Zone::get(r.str("time zone")?).map_err(|_| Reader::error("time zone", offset, Fault::Value))?;
         Ok(Cycle { anchor, period, zone })
     })?;
-    Ok(Contract {
+    let mut contract = Contract {
         cycle,
         last_number: r.number("last subscription")?,
         subscriptions: r.list("subscriptions", |r| {
@@ -176,13 +183,21 @@ fn read_contract(r: &mut Reader<'_>) -> Read<Contract> {
                 cycle_end: r.time("cycle end")?,
                 state: SubscriptionState::Active,
                 ends_at: Timestamp::NEVER,
+                spent: (0, Money::ZERO),
             };
             read_state(r, &mut held)?;
             Ok(held)
         })?,
         pools: r
             .listed(&mut present, "pools", |r| Ok((CounterId::new(r.str("pool counter")?), r.u64("pool used")?)))?,
-    })
+    };
+    let offset = r.offset();
+    let spent = r.listed(&mut present, "spent", |r| Ok((r.number("spent in cycle")?, r.money("spent")?)))?;
+    if !spent.is_empty() && spent.len() != contract.subscriptions.len() {
+        return Err(Reader::error("spent", offset, Fault::Value));
+    }
+    contract.subscriptions.iter_mut().zip(spent).for_each(|(held, spent)| held.spent = spent);
+    Ok(contract)
 }
 
 /// Whether an end of a subscription follows its state that is not that of its cycle.

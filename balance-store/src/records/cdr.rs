@@ -13,8 +13,9 @@ use rating_engine::cdr::{
     Cause, CdrKind, CdrSource, Component, Movement, OfferCycle, PriceLine, RATING_SEMANTICS, RatedCdr, Rating,
 };
 use rating_engine::context::Context;
+use rating_engine::crossing::{Crossing, Watched};
 use rating_engine::ids::{
-    AccountId, CdrPosition, IdempotencyKey, OfferName, PriceId, SessionId, SubscriberId, TenantId,
+    AccountId, BucketId, CdrPosition, IdempotencyKey, OfferName, PriceId, SessionId, SubscriberId, TenantId,
 };
 use rating_engine::money::{Currency, Exact, Money, Ratio};
 use rating_engine::offer::OfferVersion;
@@ -29,6 +30,9 @@ use super::wire::{Fault, Presence, Read, Reader, RecordError, Writer};
 
 /// The format of a CDR.
 const VERSION: u8 = 1;
+
+/// Which of the optional members crossings are.
+const CROSSINGS_BIT: u32 = 13;
 
 /// How an identity section begins that is neither empty nor encrypted.
 const IDENTITY_PLAIN: u8 = 1;
@@ -84,6 +88,8 @@ pub struct StoredCdr {
     pub currency: Currency,
     /// Every change of every payer.
     pub movements: Vec<Movement>,
+    /// The thresholds that it crossed.
+    pub crossings: Vec<Crossing>,
 }
 
 /// How an amount came about: a [`Rating`] that names its tariff version instead of holding it.
@@ -223,6 +229,7 @@ impl StoredCdr {
             amount: cdr.amount,
             currency: cdr.currency,
             movements: cdr.movements.to_vec(),
+            crossings: cdr.crossings.clone(),
         }
     }
 }
@@ -265,6 +272,7 @@ impl StoredCdr {
             amount: self.amount,
             currency: self.currency,
             movements: self.movements.iter().cloned().collect(),
+            crossings: self.crossings.clone(),
         })
     }
 }
@@ -406,6 +414,7 @@ fn put_charge(w: &mut Writer<'_>, cdr: &RatedCdr) {
         amount,
         currency,
         movements,
+        crossings,
     } = cdr;
     let (finance, zone) = (cdr.finance(), cdr.zone());
     w.u64(RATING_SEMANTICS.into());
@@ -432,6 +441,7 @@ fn put_charge(w: &mut Writer<'_>, cdr: &RatedCdr) {
         booked.is_some(),
         bill_cycle.is_some(),
         zone.is_some(),
+        !crossings.is_empty(),
     ]);
     w.u64(account.get());
     w.u64(*number);
@@ -497,6 +507,58 @@ fn put_charge(w: &mut Writer<'_>, cdr: &RatedCdr) {
     if let Some(zone) = zone {
         w.str(zone.name());
     }
+    if !crossings.is_empty() {
+        w.list(crossings, put_crossing);
+    }
+}
+
+fn put_crossing(w: &mut Writer<'_>, crossing: &Crossing) {
+    let Crossing { watched, offer, subscription, label, at, before, after } = crossing;
+    match watched {
+        Watched::Allowance(bucket, holding) => {
+            w.u8(0);
+            w.str(bucket.as_str());
+            w.coded(*holding);
+        }
+        Watched::Spend => w.u8(1),
+        Watched::Balance => w.u8(2),
+    }
+    w.str(offer.as_str());
+    w.u64((*subscription).into());
+    w.str(label);
+    [at, before, after].into_iter().for_each(|value| w.i64(*value));
+}
+
+fn read_crossing(r: &mut Reader<'_>) -> Read<Crossing> {
+    let watched = match r.code("watched", |code| (code <= 2).then_some(code))? {
+        0 => Watched::Allowance(BucketId::new(r.str("bucket")?), r.coded("holding")?),
+        1 => Watched::Spend,
+        _ => Watched::Balance,
+    };
+    Ok(Crossing {
+        watched,
+        offer: OfferName::new(r.str("offer")?),
+        subscription: r.number("subscription")?,
+        label: r.str("label")?.into(),
+        at: r.i64("threshold")?,
+        before: r.i64("before")?,
+        after: r.i64("after")?,
+    })
+}
+
+/// Whether a CDR crossed any threshold, without reading all of it.
+///
+/// # Errors
+/// [`RecordError`] when the octets are no CDR.
+pub fn has_crossings(octets: &[u8]) -> Result<bool, RecordError> {
+    let mut whole = Reader::new(octets);
+    whole.version(VERSION, "CDR")?;
+    let charge = whole.section("charge")?;
+    let mut r = whole.within(charge);
+    r.u64("rating semantics")?;
+    r.u8("kind")?;
+    r.u8("cause")?;
+    Ok(r.u64("CDR")? >> CROSSINGS_BIT & 1 == 1)
 }
 
 /// The rest of a session's id that begins with the client's host, as most do (RFC 6733 8.8): the host stands in the CDR already.
@@ -509,7 +571,7 @@ fn read_charge(r: &mut Reader<'_>) -> Read<StoredCdr> {
     let kind = r.coded("kind")?;
     let cause = r.coded("cause")?;
     let offset = r.offset();
-    let mut present = r.presence(13, "CDR")?;
+    let mut present = r.presence(CROSSINGS_BIT + 1, "CDR")?;
     let account = AccountId::new(r.u64("account")?);
     let number = r.u64("number")?;
     let previous = CdrPosition::new(r.u64("previous")?);
@@ -540,6 +602,7 @@ fn read_charge(r: &mut Reader<'_>) -> Read<StoredCdr> {
         offer: r.option(&mut present, read_offer)?,
         finance: r.option(&mut present, read_finance)?,
         identity_forgotten: false,
+        crossings: Vec::new(),
     };
     if let Some(tier_from) = r.option(&mut present, |r| r.u64("tier from"))? {
         let rating = cdr.rating.as_mut().filter(|_| tier_from != 0);
@@ -555,6 +618,7 @@ fn read_charge(r: &mut Reader<'_>) -> Read<StoredCdr> {
     })?;
     cdr.bill_cycle = r.option(&mut present, |r| r.time_since(accepted, "billing cycle"))?;
     cdr.zone = r.option(&mut present, |r| r.str("time zone").map(Into::into))?.unwrap_or_default();
+    cdr.crossings = r.listed(&mut present, "crossings", read_crossing)?;
     Ok(cdr)
 }
 

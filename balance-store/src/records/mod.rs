@@ -29,7 +29,9 @@ pub use account::{decode_account, decode_subscriber, encode_account, encode_subs
 pub use answer::{decode_answer, decode_mutation, encode_answer, encode_mutation};
 pub use approval::{Approval, Credited, Decision, decode_approval, encode_approval};
 pub use audit::{AuditRecord, Difference, decode_audit, decode_audit_value, encode_audit, encode_audit_value};
-pub use cdr::{CdrParts, StoredCdr, StoredLine, StoredRating, cdr_parts, decode_cdr, encode_cdr, join_cdr};
+pub use cdr::{
+    CdrParts, StoredCdr, StoredLine, StoredRating, cdr_parts, decode_cdr, encode_cdr, has_crossings, join_cdr,
+};
 pub use context::{decode_context, encode_context};
 pub use desk::{
     CanaryStep, Deed, DoneRequest, Dossier, Schedule, decode_done_request, decode_dossier, encode_done_request,

@@ -68,6 +68,8 @@ pub fn offer() -> Arc<OfferVersion> {
         period: None,
         renews: false,
         allowances: Vec::new(),
+        spend: Vec::new(),
+        balance: Vec::new(),
         finance: FinanceCodes::default(),
         content_hash: [9; 32],
     };

@@ -20,6 +20,7 @@ pub mod etag;
 mod explanation;
 mod groups;
 pub mod name;
+mod notifications;
 mod operations;
 mod page;
 mod refusal;
@@ -51,6 +52,7 @@ pub use groups::{
     MemberCap, MemberChange, MemberRemoval, MemberSnapshot,
 };
 pub use name::SubscriberSelector;
+pub use notifications::{NotificationOperations, NotificationRefusal, NotificationStream, NotificationsService};
 pub use operations::{
     AccountSelector, AccountSnapshot, Ask, AuditVerdict, Changed, ClientAnswer, ClockReading, ClockRefusal, Loaded,
     OperationError, Operations, Put, Recorded, Row, Selection, SessionChange, SessionFilter, SessionSnapshot,
@@ -79,6 +81,7 @@ pub mod client {
     pub use ocs_proto::operator::v1::catalogue_client::CatalogueClient;
     pub use ocs_proto::operator::v1::charging_groups_client::ChargingGroupsClient;
     pub use ocs_proto::operator::v1::clock_client::ClockClient;
+    pub use ocs_proto::operator::v1::notifications_client::NotificationsClient;
     pub use ocs_proto::operator::v1::rerating_client::ReratingClient;
     pub use ocs_proto::operator::v1::sessions_client::SessionsClient;
     pub use ocs_proto::operator::v1::subscribers_client::SubscribersClient;

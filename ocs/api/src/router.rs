@@ -14,6 +14,7 @@ use crate::charges::ChargeOperations;
 use crate::clock::ClockService;
 use crate::control::{ControlOperations, ControlTotalsService};
 use crate::groups::{GroupOperations, GroupsService};
+use crate::notifications::{NotificationOperations, NotificationsService};
 use crate::operations::Operations;
 use crate::rerating::{ReratingOperations, ReratingService};
 use crate::sessions::SessionsService;
@@ -46,7 +47,8 @@ pub async fn router<
         + VoucherOperations
         + ApprovalOperations
         + ReratingOperations
-        + ControlOperations,
+        + ControlOperations
+        + NotificationOperations,
 >(
     mut server: Server<L>,
     operations: Arc<O>,
@@ -75,6 +77,7 @@ pub async fn router<
         .add_service(ApprovalsService::new(Arc::clone(&operations)).into_server())
         .add_service(ReratingService::new(Arc::clone(&operations)).into_server())
         .add_service(ControlTotalsService::new(Arc::clone(&operations)).into_server())
+        .add_service(NotificationsService::new(Arc::clone(&operations)).into_server())
         .add_service(AuditLogService::new(Arc::clone(&operations)).into_server())
         .add_service(AccountsService::new(operations).into_server())
         .add_optional_service(clock);

@@ -13,10 +13,10 @@ use ocs_api::{
     ChargePage, ChargesAsked, ClientAnswer, ClockAccess, ClockReading, ClockRefusal, ControlOperations, ControlRefusal,
     DocumentAsked, DocumentChanged, DocumentFilter, DocumentName, GroupHead, GroupOperations, GroupPut, GroupSelection,
     GroupSnapshot, Loaded, MemberChange, MemberRemoval, MemberSnapshot, NewAccount, NewBatch, NewDocument,
-    OperationError, Operations, Payer, PeriodAsked, Put, Recorded, Redeemed, Redemption, RefundAsked, Refunded,
-    ReratingAsked, ReratingOperations, ReratingRefusal, Row, Selection, SessionChange, SessionFilter, SessionSnapshot,
-    Steps, SubscriberPut, SubscriberSelector, SubscriberSnapshot, TopUp, ToppedUp, TransferAsked, VoucherOperations,
-    VoucherSnapshot, WhichVoucher,
+    NotificationOperations, NotificationRefusal, NotificationStream, OperationError, Operations, Payer, PeriodAsked,
+    Put, Recorded, Redeemed, Redemption, RefundAsked, Refunded, ReratingAsked, ReratingOperations, ReratingRefusal,
+    Row, Selection, SessionChange, SessionFilter, SessionSnapshot, Steps, SubscriberPut, SubscriberSelector,
+    SubscriberSnapshot, TopUp, ToppedUp, TransferAsked, VoucherOperations, VoucherSnapshot, WhichVoucher,
 };
 use ocs_proto::cdr::v1::{GetControlTotalsResponse, RatedCdr, ReconcileResponse};
 use ocs_proto::charging::v1 as common;
@@ -156,6 +156,21 @@ impl ApprovalOperations for InMemory {
     }
 
     async fn reject(&self, _: Caller, _: u64, _: Box<str>) -> Result<bool, OperationError> {
+        Err(OperationError::Stopping)
+    }
+}
+
+impl NotificationOperations for InMemory {
+    async fn notifications(
+        &self,
+        _: Option<CdrPosition>,
+        _: Option<Selection>,
+        _: bool,
+    ) -> Result<NotificationStream, NotificationRefusal> {
+        Err(OperationError::Stopping.into())
+    }
+
+    async fn watched_values(&self, _: Selection) -> Result<wire::ListWatchedValuesResponse, OperationError> {
         Err(OperationError::Stopping)
     }
 }
@@ -472,6 +487,7 @@ fn account() -> Account {
                 cycle_end: Timestamp::from_millis(5000),
                 state: SubscriptionState::Unpaid,
                 ends_at: Timestamp::from_millis(9000),
+                spent: (0, Money::ZERO),
             }],
             last_number: 2,
             pools: Vec::new(),

@@ -115,6 +115,8 @@ pub const METHODS: &[(&str, Right)] = &[
     ("/ocs.operator.v1.Clock/AdvanceTime", Right::MoveClock),
     ("/ocs.operator.v1.Clock/GetTime", Right::ReadSystem),
     ("/ocs.operator.v1.Clock/SetTime", Right::MoveClock),
+    ("/ocs.operator.v1.Notifications/ListWatchedValues", Right::ReadAccounts),
+    ("/ocs.operator.v1.Notifications/WatchNotifications", Right::ReadAccounts),
     ("/ocs.operator.v1.Rerating/ApproveRerating", Right::ApproveCredits),
     ("/ocs.operator.v1.Rerating/CancelRerating", Right::Rerate),
     ("/ocs.operator.v1.Rerating/GetRerating", Right::ReadCdrs),

@@ -8,6 +8,7 @@
 use std::collections::BTreeMap;
 
 use rating_engine::calendar::{Holiday, Span, Window};
+use rating_engine::crossing::Threshold;
 use rating_engine::ids::TariffName;
 use rating_engine::money::Money;
 use rating_engine::offer::{Allowance, OfferDraft, Pool};
@@ -177,7 +178,7 @@ pub(super) fn offer_hash(draft: &OfferDraft) -> [u8; 32] {
                 sorted(scope.service_ids.iter().map(|id| id.get()).collect()),
             ])
         });
-        json!({
+        let mut form = json!({
             "name": &*it.name,
             "holding": format!("{:?}", it.holding),
             "amount": it.amount,
@@ -188,7 +189,9 @@ pub(super) fn offer_hash(draft: &OfferDraft) -> [u8; 32] {
             "stand_alone": it.stand_alone.micros(),
             "rollover": it.rollover.map(|rollover| json!([rollover.cap, rollover.cycles])),
             "member_cap": it.member_cap,
-        })
+        });
+        thresholds(&mut form, "notify", &it.thresholds);
+        form
     };
     let finance = &draft.finance;
     let mut form = json!({
@@ -221,7 +224,17 @@ pub(super) fn offer_hash(draft: &OfferDraft) -> [u8; 32] {
         let pool = json!([counter.as_str(), format!("{unit:?}"), allowance, rate, overage.per()]);
         put(&mut form, "pool", pool);
     }
+    thresholds(&mut form, "notify_spend", &draft.spend);
+    thresholds(&mut form, "notify_balance", &draft.balance);
     Sha256::digest(form.to_string().as_bytes()).into()
+}
+
+/// Thresholds, where there are any.
+fn thresholds(form: &mut Value, member: &str, thresholds: &[Threshold]) {
+    if !thresholds.is_empty() {
+        let each = thresholds.iter().map(|Threshold { at, label }| json!([at, &**label]));
+        put(form, member, each.collect());
+    }
 }
 
 fn per_window<T>(draft: &TariffDraft, values: &PerWindow<T>, write: impl Fn(&T) -> Value) -> Value {

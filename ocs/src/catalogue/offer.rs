@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use rating_engine::account::{BucketScope, Holding, Origin};
 use rating_engine::calendar::Zone;
+use rating_engine::crossing::Threshold;
 use rating_engine::ids::{CounterId, OfferName, RatingGroup, ServiceId, TariffName};
 use rating_engine::money::{Currency, Money};
 use rating_engine::offer::{Allowance, OfferDraft, OfferVersion, Pool, Rollover};
@@ -54,8 +55,34 @@ pub(super) struct Document {
     /// Buckets that every cycle opens.
     #[serde(default)]
     allowances: Vec<RawAllowance>,
+    /// At which cost of the account's usage in a cycle somebody is told.
+    #[serde(default)]
+    notify_spend: Vec<RawMoneyThreshold>,
+    /// Below how much of what the account can spend somebody is told.
+    #[serde(default)]
+    notify_balance: Vec<RawMoneyThreshold>,
     #[serde(default)]
     finance: RawFinance,
+}
+
+/// So much money, and what it is called; left out: the amount.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "MoneyThreshold")]
+struct RawMoneyThreshold {
+    #[schemars(regex(pattern = pattern::MONEY))]
+    at: String,
+    label: Option<String>,
+}
+
+/// So many percent, and what they are called; left out: the percent.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "ShareThreshold")]
+struct RawShareThreshold {
+    #[schemars(regex(pattern = "^[0-9]{1,3} ?%$"))]
+    at: String,
+    label: Option<String>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -85,6 +112,8 @@ struct RawAllowance {
     rollover: Option<RawRollover>,
     #[schemars(regex(pattern = pattern::HELD))]
     member_cap: Option<String>,
+    #[serde(default)]
+    notify: Vec<RawShareThreshold>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -135,6 +164,8 @@ pub(super) fn parse(text: &str, form: Form) -> Result<Arc<OfferVersion>, Catalog
         .enumerate()
         .filter_map(|(number, raw)| allowance(&mut check, currency.unwrap_or(Currency::EUR), number, raw))
         .collect();
+    let spend = amounts(&mut check, "notify_spend", &document.notify_spend);
+    let balance = amounts(&mut check, "notify_balance", &document.notify_balance);
     let pool = document.pool.as_ref().and_then(|raw| pool(&mut check, raw));
     let (true, Some(currency), Some(zone)) = (check.problems.is_empty(), currency, zone) else {
         return Err(CatalogueError::Problems(check.problems));
@@ -152,6 +183,8 @@ pub(super) fn parse(text: &str, form: Form) -> Result<Arc<OfferVersion>, Catalog
         period,
         renews: document.renews.unwrap_or(period.is_some()),
         allowances,
+        spend,
+        balance,
         finance: document.finance.codes(),
         content_hash: [0; 32],
     };
@@ -181,6 +214,26 @@ fn pool(check: &mut Check, raw: &RawPool) -> Option<Pool> {
 fn money(check: &mut Check, path: &str, text: Option<&String>) -> Money {
     let amount = text.map(|text| Money::from_str(text).map_err(|error| error.to_string()));
     amount.and_then(|amount| check.take(path, amount)).unwrap_or(Money::ZERO)
+}
+
+fn amounts(check: &mut Check, path: &str, raw: &[RawMoneyThreshold]) -> Vec<Threshold> {
+    let each = |(number, RawMoneyThreshold { at, label }): (usize, &RawMoneyThreshold)| {
+        let amount = Money::from_str(at).map_err(|error| error.to_string());
+        let amount = check.take(&format!("{path}[{number}].at"), amount)?;
+        Some(Threshold { at: amount.micros(), label: label.as_deref().unwrap_or(at).into() })
+    };
+    raw.iter().enumerate().filter_map(each).collect()
+}
+
+fn shares(check: &mut Check, path: &str, raw: &[RawShareThreshold]) -> Vec<Threshold> {
+    let each = |(number, RawShareThreshold { at, label }): (usize, &RawShareThreshold)| {
+        let percent = at.strip_suffix('%').and_then(|text| text.trim_end().parse::<u8>().ok());
+        let percent = percent.ok_or_else(|| format!("'{at}' is no share; write e.g. 80 %"));
+        let percent = check.take(&format!("{path}[{number}].at"), percent)?;
+        let label = label.clone().unwrap_or_else(|| format!("{percent}%"));
+        Some(Threshold { at: percent.into(), label: label.into() })
+    };
+    raw.iter().enumerate().filter_map(each).collect()
 }
 
 fn period(check: &mut Check, path: &str, text: Option<&String>) -> Option<Period> {
@@ -235,5 +288,6 @@ fn allowance(check: &mut Check, currency: Currency, number: usize, raw: &RawAllo
             Some(cap) => Some(u64::try_from(cap?).unwrap_or(0)),
             None => None,
         },
+        thresholds: shares(check, &path("notify"), &raw.notify),
     })
 }

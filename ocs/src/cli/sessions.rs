@@ -88,3 +88,41 @@ pub struct SessionAsk {
     #[arg(long, short, value_enum, default_value_t = Output::Table)]
     pub output: Output,
 }
+
+/// `ocs notification`.
+#[derive(Debug, Subcommand)]
+pub enum NotificationCommand {
+    /// Follow the thresholds that are crossed: one a line, with the position to go on from.
+    #[command(
+        after_help = "Exit code 0: it was stopped, or came to the end; 1: the stream broke, and it says where to go on.\n\nExamples:\n  ocs notification watch\n  ocs notification watch --from 4711 -o json\n  ocs notification watch --from 1 --to-end --account msisdn-4917000000001 -o csv"
+    )]
+    Watch {
+        /// First CDR that is looked at; without it, the next one.
+        #[arg(long)]
+        from: Option<u64>,
+        /// End where there are no more, instead of waiting.
+        #[arg(long)]
+        to_end: bool,
+        /// Only those of this account: a number or an identifier.
+        #[arg(long)]
+        account: Option<String>,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form; json is one object a line.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+    /// Say how the values that an account's offers watch stand: allowances, spending, what is left.
+    #[command(after_help = "Example:\n  ocs notification values msisdn-4917000000001")]
+    Values {
+        /// The account: a number or an identifier.
+        account: String,
+        /// How to reach the server.
+        #[command(flatten)]
+        server: Server,
+        /// Form.
+        #[arg(long, short, value_enum, default_value_t = Output::Table)]
+        output: Output,
+    },
+}

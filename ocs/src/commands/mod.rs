@@ -13,6 +13,7 @@ mod data;
 mod explain;
 mod group;
 mod health;
+mod notification;
 mod operator;
 mod period;
 mod print;
@@ -67,6 +68,7 @@ pub fn run(command: Command) -> Result<ExitCode, OpenError> {
         Command::Catalogue(command) => catalogue::run(command),
         Command::Voucher(command) => voucher::run(*command),
         Command::Approval(command) => approval::run(command),
+        Command::Notification(command) => notification::run(command),
         Command::Rerating(command) => rerating::run(command),
     }
 }

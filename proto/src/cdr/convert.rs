@@ -1,6 +1,8 @@
 //! The words of CDRs out of the centre's types. Tables and nothing else.
 
+use rating_engine::account::Holding;
 use rating_engine::cdr::{Cause, CdrKind};
+use rating_engine::crossing::Watched;
 use rating_engine::units::Measure;
 
 use super::v1 as wire;
@@ -36,6 +38,15 @@ pub const fn cause(cause: Cause) -> wire::Cause {
         Cause::FirstUse => wire::Cause::FirstUse,
         Cause::Due => wire::Cause::Due,
         Cause::Record => wire::Cause::Record,
+    }
+}
+
+/// What a threshold is of, the bucket's id where it is of one, and the unit of its numbers.
+pub fn watched(watched: &Watched) -> (wire::Watched, &str, Holding) {
+    match watched {
+        Watched::Allowance(bucket, holding) => (wire::Watched::Allowance, bucket.as_str(), *holding),
+        Watched::Spend => (wire::Watched::Spend, "", Holding::Money),
+        Watched::Balance => (wire::Watched::Balance, "", Holding::Money),
     }
 }
 

@@ -278,6 +278,7 @@ fn awaited(
         cycle_end: begins,
         state: SubscriptionState::Awaited,
         ends_at: Timestamp::NEVER,
+        spent: (0, Money::ZERO),
     })
 }
 

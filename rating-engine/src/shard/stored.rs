@@ -1,12 +1,14 @@
 //! What the store needs of a shard: which records changed, and taking them back.
 
 use std::cmp::Reverse;
+use std::collections::BTreeSet;
 
 use super::{Due, MutationRecord, Shard, Slot, means_of, offers, touch, waiting};
 use crate::account::{Account, Counters, Subscriber, Who};
 use crate::cdr::{Cause, CdrKind, CdrSource, RatedCdr};
 use crate::command::{EntityKey, SessionChange, Write, Writes};
-use crate::ids::{CdrPosition, GroupId, IdempotencyKey, Lsn};
+use crate::crossing::cross;
+use crate::ids::{AccountId, CdrPosition, GroupId, IdempotencyKey, Lsn};
 use crate::money::Money;
 use crate::session::Session;
 use crate::tariffs::Tariffs;
@@ -41,9 +43,18 @@ pub enum Image {
 }
 
 impl Shard {
-    /// Says where CDRs are booked, and in which billing cycle of their accounts; before they are placed.
-    pub fn book(&self, tariffs: &Tariffs, cdrs: &mut [RatedCdr]) {
+    /// Says where the CDRs of a command are booked, in which billing cycle of their accounts, and which thresholds they crossed: once,
+    /// before they are placed.
+    pub fn book(&mut self, tariffs: &Tariffs, cdrs: &mut [RatedCdr]) {
         tariffs.book(cdrs);
+        if tariffs.have_thresholds() {
+            let accounts: BTreeSet<AccountId> = cdrs.iter().map(|cdr| cdr.account).collect();
+            for id in accounts {
+                if let Some(slot) = self.accounts.get_mut(&id) {
+                    cross(&mut slot.value, tariffs, cdrs);
+                }
+            }
+        }
         for cdr in cdrs {
             let contract = self.account(cdr.account).and_then(|account| account.contract.as_ref());
             let cycle = contract.and_then(|contract| contract.cycle.as_ref());

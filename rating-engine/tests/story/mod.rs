@@ -30,6 +30,8 @@
 //! periods 2027-01-01T00:00:00Z P1M 2027-02-01T00:00:00Z        accounting periods, closed until; `booked A 0.20 2027-02-01`
 //! exchange usd USD 4 2027-01-01T00:00:00Z 0.9217               dated rates and decimals; a price names it by `via usd`
 //! offer m fee 7.99 setup 1.00 period P1M once tariff t data 10GiB priority 5 validity P7D granted roll 5GiB 1 cap 1GiB ssp 9.00 for 10
+//!   ... notify 50,80 spend 20.00,50.00 low 2.00                thresholds: percent of the allowance, cost of a cycle's usage, money left
+//! crossed A spend reaches 20.00 at 21.30                       the thresholds that all CDRs crossed
 //! cycle A 2027-01-31T00:00:00Z P1M                             the account's billing cycle, in the time zone; `billed A 0.20 2027-01-31T00:00`
 //! member A M                                                   subscriber M of account A
 //! 2027-02-01T00:00:00Z buy A m / buy A m for M / cancel A 1    an instant by the calendar
@@ -52,6 +54,7 @@ use rating_engine::command::{
     ServiceRequest, ServiceResult, TariffPart, Used,
 };
 use rating_engine::context::{ImsContext, PacketContext, Plmn, SmsContext};
+use rating_engine::crossing::{Threshold, Watched};
 use rating_engine::ids::{
     AccountId, BucketId, CounterId, GroupId, OfferName, RatingGroup, ServiceId, SessionId, SubscriberId, TariffName,
 };
@@ -587,6 +590,18 @@ impl Teller {
                 });
                 same(&rest.join(" "), &booked.collect::<Vec<_>>().join(", "))
             }
+            ["crossed", name, rest @ ..] => {
+                let crossings = world.cdrs_of(account_number(name)).flat_map(|cdr| &cdr.crossings).map(|crossing| {
+                    let (of, holding) = match &crossing.watched {
+                        Watched::Allowance(bucket, holding) => (bucket.as_str(), *holding),
+                        Watched::Spend => ("spend", Holding::Money),
+                        Watched::Balance => ("balance", Holding::Money),
+                    };
+                    let way = if crossing.is_reached() { "reaches" } else { "leaves" };
+                    format!("{of} {way} {} at {}", crossing.label, amount(holding, crossing.after))
+                });
+                same(&rest.join(" "), &crossings.collect::<Vec<_>>().join(", "))
+            }
             ["billed", name, rest @ ..] => {
                 let billed = world.cdrs_of(account_number(name)).map(|cdr| {
                     let cycle = cdr.bill_cycle.map_or_else(|| "never".to_owned(), |at| at.to_string());
@@ -859,6 +874,8 @@ impl Teller {
             period: None,
             renews: true,
             allowances: Vec::new(),
+            spend: Vec::new(),
+            balance: Vec::new(),
             finance: FinanceCodes::default(),
             content_hash: [0; 32],
         };
@@ -891,6 +908,14 @@ impl Teller {
                     it.rollover = Some(Rollover { cap, cycles: next().parse().expect("a number") });
                 }),
                 "cap" => of(&mut |it| it.member_cap = Some(quantity(next()).1)),
+                "notify" => of(&mut |it| {
+                    let each = next().split(',');
+                    let each = each
+                        .map(|text| Threshold { at: text.parse().expect("percent"), label: format!("{text}%").into() });
+                    it.thresholds = each.collect();
+                }),
+                "spend" => offer.spend = next().split(',').map(threshold).collect(),
+                "low" => offer.balance = next().split(',').map(threshold).collect(),
                 "ssp" => of(&mut |it| it.stand_alone = money(next())),
                 "for" => of(&mut |it| {
                     let groups = next().split(',').map(|group| RatingGroup::new(group.parse().expect("a group")));
@@ -910,6 +935,7 @@ impl Teller {
                         stand_alone: Money::ZERO,
                         rollover: None,
                         member_cap: None,
+                        thresholds: Vec::new(),
                     });
                 }
             }
@@ -1060,4 +1086,8 @@ fn amount(holding: Holding, amount: i64) -> String {
         Holding::Units(Unit::Event) => format!("{amount}ev"),
         Holding::Units(Unit::Octet) => u64::try_from(amount).map_or_else(|_| format!("{amount}B"), octets),
     }
+}
+
+fn threshold(text: &str) -> Threshold {
+    Threshold { at: money(text).micros(), label: text.into() }
 }

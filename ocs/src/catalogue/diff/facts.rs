@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 
 use rating_engine::account::{Holding, Origin};
 use rating_engine::calendar::{Calendar, WindowId, Zone};
+use rating_engine::crossing::Threshold;
 use rating_engine::money::{Currency, Money, Rate, RoundingMode, RoundingScope};
 use rating_engine::offer::{Allowance, OfferVersion};
 use rating_engine::periods::Periods;
@@ -524,6 +525,12 @@ impl Facts {
             Fact { absent: "without end", ..Fact::new("period", "period", period, said) }
         }));
         root.facts.push(Fact::flag("renews", "renewed at the end of a period", offer.renews()));
+        let amount = |at: i64| {
+            let (number, rest) = words::money(Money::from_micros(at), currency);
+            format!("{number}{rest}")
+        };
+        root.facts.extend(told("notify_spend", "telling of usage for", offer.spend_thresholds(), amount));
+        root.facts.extend(told("notify_balance", "telling of money below", offer.balance_thresholds(), amount));
         root.facts.extend(finance(offer.finance()));
         facts.parts.push(root);
         if let Some(pool) = offer.pool() {
@@ -671,6 +678,16 @@ const fn unit_name(unit: Unit) -> &'static str {
     }
 }
 
+/// At what somebody is told, where anybody is.
+fn told(key: &str, label: &str, thresholds: &[Threshold], said: impl Fn(i64) -> String) -> Option<Fact> {
+    let each = thresholds.iter().map(|Threshold { at, label }| {
+        let at = said(*at);
+        if *at == **label { at } else { format!("{at} (\"{label}\")") }
+    });
+    let all = each.collect::<Vec<_>>().join(", ");
+    (!thresholds.is_empty()).then(|| Fact::text(key, label, &all))
+}
+
 fn allowance_part(allowance: &Allowance, currency: Currency) -> Part {
     let of = match allowance.holding {
         Holding::Money => currency.letters().to_owned(),
@@ -731,5 +748,6 @@ fn allowance_part(allowance: &Allowance, currency: Currency) -> Part {
         let cap = i64::try_from(cap).unwrap_or(i64::MAX);
         gives(held("member_cap", "at most for each subscriber", cap), cap, Absent::Unlimited)
     }));
+    part.facts.extend(told("notify", "telling of", &allowance.thresholds, |at| format!("{at} % used")));
     part
 }
