@@ -54,6 +54,7 @@ fn a_usage_cdr_field_by_field() {
     use wire::PayerKind::{Bucket, Credit, Debt};
     use words::{Holding, Origin};
     let expected = wire::RatedCdr {
+        crossings: Vec::new(),
         stored_octets: Vec::new(),
         partition: 3,
         position: 6,

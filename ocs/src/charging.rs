@@ -405,6 +405,8 @@ impl Charging {
             });
             pair.giver().logged(&given.writes, lsn);
             pair.taker().logged(&taken.writes, lsn);
+            self.telemetry.crossed(&given.cdrs);
+            self.telemetry.crossed(&taken.cdrs);
             self.telemetry.facts(&given.facts);
             self.telemetry.facts(&taken.facts);
             Charged { outcome: given.outcome, lsn, repeated }
@@ -460,6 +462,7 @@ impl Charging {
         if facts.forgotten_early > 0 {
             self.forgotten_early.fetch_add(facts.forgotten_early.into(), Ordering::Relaxed);
         }
+        self.telemetry.crossed(&cdrs);
         self.telemetry.facts(&facts);
         self.canaries.load().count(&cdrs);
         (outcome, lsn)

@@ -9,7 +9,9 @@ use std::time::Duration;
 use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
+use rating_engine::cdr::RatedCdr;
 use rating_engine::command::{Denial, Facts, Outcome, Refusal, RequestKind, ServiceResult};
+use rating_engine::crossing::Watched;
 use rating_engine::ids::TariffName;
 
 use crate::archive::Remembered;
@@ -290,6 +292,10 @@ impl Telemetry {
             "ocs_rerating_corrections_total",
             "Corrections of re-ratings, by whether they are booked or left"
         );
+        describe_counter!(
+            "ocs_thresholds_crossed_total",
+            "Thresholds that CDRs crossed, by what is watched and which way"
+        );
         describe_counter!("ocs_reratings_failed_total", "Re-ratings that could not go on: alarm when above 0");
         describe_counter!(
             "ocs_clock_jumps_total",
@@ -375,6 +381,19 @@ impl Telemetry {
         }
         add(&self.open_sessions, facts.open_sessions);
         add(&self.reserved, facts.reserved_micros);
+    }
+
+    /// Thresholds that CDRs crossed: mostly none.
+    pub fn crossed(&self, cdrs: &[RatedCdr]) {
+        for crossing in cdrs.iter().flat_map(|cdr| &cdr.crossings) {
+            let watched = match crossing.watched {
+                Watched::Allowance(..) => "allowance",
+                Watched::Spend => "spend",
+                Watched::Balance => "balance",
+            };
+            let way = if crossing.is_reached() { "reached" } else { "left" };
+            counter!("ocs_thresholds_crossed_total", "watched" => watched, "way" => way).increment(1);
+        }
     }
 
     /// How many ended sessions are remembered, and where.

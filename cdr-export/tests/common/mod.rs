@@ -168,6 +168,7 @@ pub fn usage(context: Context, number: u64) -> RatedCdr {
         Movement { payer, holding: Holding::Money, origin: Origin::Paid, before, delta, cost }
     };
     RatedCdr {
+        crossings: Vec::new(),
         kind: CdrKind::Usage,
         corrects: Some(CdrPosition::new(5)),
         account: AccountId::new(70),
