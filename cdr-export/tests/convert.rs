@@ -54,7 +54,18 @@ fn a_usage_cdr_field_by_field() {
     use wire::PayerKind::{Bucket, Credit, Debt};
     use words::{Holding, Origin};
     let expected = wire::RatedCdr {
-        crossings: Vec::new(),
+        crossings: vec![wire::Crossing {
+            watched: wire::Watched::Allowance.into(),
+            bucket_id: "data#2.0001".into(),
+            holding: Holding::Octets.into(),
+            offer: "data-m".into(),
+            subscription: 2,
+            label: "nearly used".into(),
+            threshold: 80,
+            before: 79,
+            after: 81,
+            reached: true,
+        }],
         stored_octets: Vec::new(),
         partition: 3,
         position: 6,

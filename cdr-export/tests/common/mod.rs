@@ -13,6 +13,7 @@ use rating_engine::cdr::{
     Cause, CdrKind, CdrSource, Component, Movement, OfferCycle, Payer, PriceLine, RatedCdr, Rating,
 };
 use rating_engine::context::{Context, ImsContext, PacketContext, Plmn, Slice, SmsContext};
+use rating_engine::crossing::{Crossing, Watched};
 use rating_engine::ids::{
     AccountId, BucketId, CdrPosition, OfferName, PartitionId, PriceId, RatingGroup, ServiceId, SessionId, SubscriberId,
     TariffName, TenantId,
@@ -168,7 +169,15 @@ pub fn usage(context: Context, number: u64) -> RatedCdr {
         Movement { payer, holding: Holding::Money, origin: Origin::Paid, before, delta, cost }
     };
     RatedCdr {
-        crossings: Vec::new(),
+        crossings: vec![Crossing {
+            watched: Watched::Allowance(BucketId::new("data#2.0001"), Holding::Units(Unit::Octet)),
+            offer: OfferName::new("data-m"),
+            subscription: 2,
+            label: "nearly used".into(),
+            at: 80,
+            before: 79,
+            after: 81,
+        }],
         kind: CdrKind::Usage,
         corrects: Some(CdrPosition::new(5)),
         account: AccountId::new(70),
