@@ -9,6 +9,7 @@ use prost::Message;
 const FILES: [&str; 14] = [
     CDR_FILE,
     "ocs/cdr/v1/totals.proto",
+    CONSUMERS_FILE,
     "ocs/operator/v1/accounts.proto",
     "ocs/operator/v1/approvals.proto",
     "ocs/operator/v1/audit.proto",
@@ -23,6 +24,7 @@ const FILES: [&str; 14] = [
     "ocs/operator/v1/vouchers.proto",
 ];
 const CDR_FILE: &str = "ocs/cdr/v1/cdr.proto";
+const CONSUMERS_FILE: &str = "ocs/cdr/v1/consumers.proto";
 
 fn main() -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=ocs");
@@ -31,7 +33,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
 
-    // The export's server once more, with batches that are octets already: see `cdr::encoded`.
+    // The servers of the streams once more, with batches that are octets already: see `cdr::encoded`.
     let encoded = out.join("encoded");
     std::fs::create_dir_all(&encoded)?;
     tonic_prost_build::configure()
@@ -40,6 +42,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         .extern_path(".ocs.charging.v1", "crate::charging::v1")
         .extern_path(".ocs.cdr.v1", "crate::cdr::v1")
         .extern_path(".ocs.cdr.v1.StreamCdrsResponse", "crate::cdr::encoded::EncodedResponse")
-        .compile_fds(protox::compile([CDR_FILE], ["."])?)?;
+        .extern_path(".ocs.cdr.v1.ConsumeResponse", "crate::cdr::encoded::EncodedConsumeResponse")
+        .compile_fds(protox::compile([CDR_FILE, CONSUMERS_FILE], ["."])?)?;
     Ok(())
 }
