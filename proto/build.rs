@@ -33,6 +33,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     std::fs::write(out.join("descriptors.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().compile_fds(descriptors)?;
 
+    // Only what streams CDRs is wanted twice.
+    let mut streams = protox::compile([CDR_FILE, CONSUMERS_FILE], ["."])?;
+    streams.file.iter_mut().for_each(|file| file.service.retain(|service| service.name() != "CdrConsumers"));
     // The servers of the streams once more, with batches that are octets already: see `cdr::encoded`.
     let encoded = out.join("encoded");
     std::fs::create_dir_all(&encoded)?;
@@ -43,6 +46,6 @@ fn main() -> Result<(), Box<dyn Error>> {
         .extern_path(".ocs.cdr.v1", "crate::cdr::v1")
         .extern_path(".ocs.cdr.v1.StreamCdrsResponse", "crate::cdr::encoded::EncodedResponse")
         .extern_path(".ocs.cdr.v1.ConsumeResponse", "crate::cdr::encoded::EncodedConsumeResponse")
-        .compile_fds(protox::compile([CDR_FILE, CONSUMERS_FILE], ["."])?)?;
+        .compile_fds(streams)?;
     Ok(())
 }

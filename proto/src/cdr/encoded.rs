@@ -1,24 +1,26 @@
-//! The export's server for batches that are encoded where they are read.
+//! The streams' servers for batches that are encoded where they are read.
 //!
-//! On the wire this is [`super::v1::cdr_export_server`]. In memory a response is the octets of a
-//! [`StreamCdrsResponse`]: the thread that reads a CDR also encodes it and frees it, nothing but octets crosses to the
+//! On the wire this is [`super::v1::cdr_export_server`] and [`super::v1::cdr_consumption_server`]. In memory a batch is the octets of a
+//! [`StreamCdrsResponse`] or a [`CdrBatch`]: the thread that reads a CDR also encodes it and frees it, nothing but octets crosses to the
 //! thread that sends, and the size of a batch is known as it grows. Only servers use this.
 
 use prost::bytes::{Buf, BufMut, Bytes};
 use prost::encoding::{DecodeContext, WireType};
 use prost::{DecodeError, Message};
 
-use super::v1::StreamCdrsResponse;
+use super::v1::{CdrBatch, ConsumeResponse, StreamCdrsResponse, consume_response};
 use crate::fields::Fields;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
 mod generated {
     include!(concat!(env!("OUT_DIR"), "/encoded/ocs.cdr.v1.rs"));
 }
-pub use generated::cdr_export_server;
+pub use generated::{cdr_consumption_server, cdr_export_server};
 
-/// Number of `StreamCdrsResponse.records`.
+/// Number of `StreamCdrsResponse.records`, and of `CdrBatch.records`.
 const RECORDS: u32 = 1;
+/// Number of `ConsumeResponse.batch`.
+const BATCH: u32 = 2;
 
 /// An encoded [`StreamCdrsResponse`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -62,6 +64,33 @@ impl ResponseEncoder {
         StreamCdrsResponse { records: Vec::new(), next_position, chain_hash }.encode_raw(&mut self.0);
         EncodedResponse(self.0.into())
     }
+
+    /// The same, as a batch of a consumer.
+    pub fn finish_batch(mut self, next_position: u64, chain_hash: Vec<u8>, attempt: u32) -> EncodedConsumeResponse {
+        CdrBatch { records: Vec::new(), next_position, chain_hash, attempt }.encode_raw(&mut self.0);
+        EncodedConsumeResponse::Batch(self.0.into())
+    }
+}
+
+/// A [`ConsumeResponse`] whose batch is encoded.
+#[derive(Clone, Debug, PartialEq)]
+pub enum EncodedConsumeResponse {
+    /// The octets of a [`CdrBatch`].
+    Batch(Bytes),
+    /// Anything else.
+    Said(ConsumeResponse),
+}
+
+impl Default for EncodedConsumeResponse {
+    fn default() -> Self {
+        Self::Said(ConsumeResponse::default())
+    }
+}
+
+impl From<consume_response::Message> for EncodedConsumeResponse {
+    fn from(message: consume_response::Message) -> Self {
+        Self::Said(ConsumeResponse { message: Some(message) })
+    }
 }
 
 impl Message for EncodedResponse {
@@ -89,6 +118,37 @@ impl Message for EncodedResponse {
     }
 }
 
+impl Message for EncodedConsumeResponse {
+    fn encode_raw(&self, buf: &mut impl BufMut) {
+        match self {
+            Self::Batch(octets) => prost::encoding::bytes::encode(BATCH, octets, buf),
+            Self::Said(said) => said.encode_raw(buf),
+        }
+    }
+
+    fn encoded_len(&self) -> usize {
+        match self {
+            Self::Batch(octets) => prost::encoding::bytes::encoded_len(BATCH, octets),
+            Self::Said(said) => said.encoded_len(),
+        }
+    }
+
+    /// Skips every field: a response is sent encoded, never received so.
+    fn merge_field(
+        &mut self,
+        tag: u32,
+        wire_type: WireType,
+        buf: &mut impl Buf,
+        context: DecodeContext,
+    ) -> Result<(), DecodeError> {
+        prost::encoding::skip_field(wire_type, tag, buf, context)
+    }
+
+    fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::v1::RatedCdr;
@@ -108,5 +168,17 @@ mod tests {
         let encoded = encoder.finish(9, vec![1, 2]);
         let response = StreamCdrsResponse { records, next_position: 9, chain_hash: vec![1, 2] };
         assert_eq!(encoded.encode_to_vec(), response.encode_to_vec());
+    }
+
+    #[test]
+    fn an_encoded_batch_is_the_message_of_a_consumer() {
+        let record = RatedCdr { position: 7, ..RatedCdr::default() };
+        let mut encoder = ResponseEncoder::default();
+        encoder.push(|fields| fields.uint(2, record.position));
+        let encoded = encoder.finish_batch(8, vec![3], 2);
+        let batch = CdrBatch { records: vec![record], next_position: 8, chain_hash: vec![3], attempt: 2 };
+        let message = ConsumeResponse { message: Some(consume_response::Message::Batch(batch)) };
+        assert_eq!(encoded.encode_to_vec(), message.encode_to_vec());
+        assert_eq!(encoded.encoded_len(), message.encoded_len());
     }
 }
