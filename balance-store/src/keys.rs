@@ -97,6 +97,12 @@ pub enum Drawer {
     Groups,
     /// The numbers of charging groups, by tenant and external id.
     GroupIds,
+    /// Consumers of CDRs, by name.
+    Consumers,
+    /// Where they stand, by name.
+    ConsumerPlaces,
+    /// What they have parked, by name and position.
+    ParkedCdrs,
     /// Control totals: their head, and their rows by accounting period.
     Totals,
 }
@@ -115,6 +121,9 @@ impl Drawer {
             Self::Reratings => 15,
             Self::Groups => 20,
             Self::GroupIds => 21,
+            Self::Consumers => 25,
+            Self::ConsumerPlaces => 26,
+            Self::ParkedCdrs => 27,
             Self::Totals => 30,
         }
     }

@@ -1,4 +1,4 @@
-//! The gRPC service: one task per stream.
+//! The gRPC service `CdrExport`: one task per stream.
 //!
 //! A stream's task takes a place in its own short queue first, then has the next batch read on a thread that may wait,
 //! and puts it there. A slow client therefore stops the reading, and a client that is gone ends the task. Refusals name
@@ -11,12 +11,16 @@ use std::time::Duration;
 use ocs_proto::cdr::encoded::EncodedResponse;
 use ocs_proto::cdr::encoded::cdr_export_server::{CdrExport, CdrExportServer};
 use ocs_proto::cdr::v1::{GetTailRequest, GetTailResponse, StreamCdrsRequest};
+use ocs_proto::refusal::status;
 use rating_engine::ids::CdrPosition;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 use tokio_stream::{Stream, wrappers::ReceiverStream};
-use tonic::{Request, Response, Status};
+use tonic::{Code, Request, Response, Status};
 
-use crate::cursor::{CdrBatch, CdrFeed, CdrReader, Extent, FeedStopped, ReadError, sign_of_life};
+use crate::Selection;
+use crate::cursor::{CdrBatch, CdrFeed, Extent, FeedStopped, sign_of_life};
+use crate::pump::{Portion, Pump, Taken, check_start, no_result};
 use crate::stats::{ExportStats, Standing};
 
 /// Limits of the export.
@@ -89,23 +93,25 @@ impl<F: CdrFeed> CdrExport for CdrExportService<F> {
     async fn stream_cdrs(&self, request: Request<StreamCdrsRequest>) -> Result<Response<AnswerStream>, Status> {
         let request = request.into_inner();
         let from = CdrPosition::new(request.from_position);
-        check_start(from, self.feed.extent())?;
-        let place = Arc::clone(&self.places).try_acquire_owned().map_err(|_| {
-            Status::resource_exhausted(format!(
-                "{} CDR streams are open, which is the limit; close one or try again later",
-                self.limits.streams_max
-            ))
-        })?;
+        check_start("from_position", from, self.feed.extent())?;
+        let selection = Arc::new(Selection::parse(request.filter).map_err(invalid)?);
+        let until = CdrPosition::new(if request.until_position == 0 { u64::MAX } else { request.until_position });
+        if until < from {
+            return Err(invalid(format!("until_position {until} is before from_position {from}; give a later one, or 0")));
+        }
+        let places = Arc::clone(&self.places);
+        let place = places.try_acquire_owned().map_err(|_| too_many(self.limits.streams_max))?;
         let (answers, queue) = mpsc::channel(self.limits.queued_batches_max.max(1));
         let export = Export {
+            pump: Pump::new(Arc::clone(&self.feed), self.limits, selection, from),
             feed: Arc::clone(&self.feed),
             limits: self.limits,
             answers,
-            next: from,
             left: (request.max_records > 0).then_some(request.max_records),
+            until,
             follow: request.follow,
             with_stored: request.with_stored_octets,
-            chain_hash: None,
+            spoke: Instant::now(),
             standing: Standing::new(Arc::clone(&self.stats), from, request.follow),
             _place: place,
         };
@@ -114,11 +120,11 @@ impl<F: CdrFeed> CdrExport for CdrExportService<F> {
     }
 
     async fn get_tail(&self, _: Request<GetTailRequest>) -> Result<Response<GetTailResponse>, Status> {
-        let extent = self.feed.extent();
+        let Extent { first, last } = self.feed.extent();
         Ok(Response::new(GetTailResponse {
-            partition: u32::from(self.feed.partition().get()),
-            first_position: extent.first.get(),
-            last_position: extent.last.get(),
+            partition: self.feed.partition().get().into(),
+            first_position: first.get(),
+            last_position: last.get(),
         }))
     }
 }
@@ -126,16 +132,17 @@ impl<F: CdrFeed> CdrExport for CdrExportService<F> {
 /// One stream.
 struct Export<F: CdrFeed> {
     feed: Arc<F>,
+    pump: Pump<F>,
     limits: ExportLimits,
     answers: mpsc::Sender<Answer>,
-    /// The CDR that is due.
-    next: CdrPosition,
     /// How many CDRs are still wanted; `None` for all.
     left: Option<u64>,
+    /// The last position that is wanted.
+    until: CdrPosition,
     follow: bool,
     with_stored: bool,
-    /// The hash after the CDR before `next`, where it is known.
-    chain_hash: Option<[u8; 32]>,
+    /// When the client was last told something.
+    spoke: Instant,
     standing: Standing,
     _place: OwnedSemaphorePermit,
 }
@@ -150,9 +157,8 @@ impl<F: CdrFeed> Export<F> {
 
     /// Sends batch after batch; `Ok` when all that was wanted is sent.
     async fn serve(&mut self) -> Result<(), Ended> {
-        let mut reader = None;
-        while self.left != Some(0) {
-            if self.feed.extent().last < self.next {
+        while self.left != Some(0) && self.pump.next() <= self.until {
+            if !self.pump.is_behind() {
                 if !self.follow {
                     break;
                 }
@@ -161,37 +167,27 @@ impl<F: CdrFeed> Export<F> {
             }
             // The place in the queue comes first: what a slow client does not take is not read.
             let place = self.answers.clone().reserve_owned().await.map_err(|_| Ended::ByClient)?;
-            let feed = Arc::clone(&self.feed);
-            let batch = CdrBatch::new(self.next, self.batch_records(), self.limits.batch_octets_max);
-            let mut batch = batch.with_stored(self.with_stored);
-            let read = move || {
-                let mut open = match reader {
-                    Some(open) => open,
-                    None => feed.open(batch.next())?,
-                };
-                let result = open.read(&mut batch);
-                Ok((open, batch, result))
+            let reading = self.pump.read(Portion {
+                records_max: self.left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX)),
+                until: self.until,
+                without: Arc::default(),
+                with_stored: self.with_stored,
+            });
+            let drawn = tokio::task::spawn_blocking(reading).await.map_err(|_| Ended::With(no_result()))?;
+            let Taken { batch, failed } = self.pump.took(drawn);
+            // Word of what was only passed over is given now and then, not with every commit.
+            let due = |batch: &CdrBatch| {
+                !batch.is_empty() || !self.follow || batch.is_long() || self.spoke.elapsed() >= self.limits.heartbeat
             };
-            let (open, batch, result) = tokio::task::spawn_blocking(read)
-                .await
-                .map_err(|_| Ended::With(Status::internal("the thread that read CDRs ended without a result")))?
-                .map_err(|error| self.failed(error))?;
-            reader = Some(open);
-            let (read, misplaced) = (batch.len(), batch.misplaced());
-            if read > 0 {
-                self.next = batch.next();
-                self.chain_hash = batch.last_chain_hash();
+            if let Some(batch) = batch.filter(due) {
+                let read = batch.len();
+                self.spoke = Instant::now();
                 self.left = self.left.map(|left| left.saturating_sub(u64::try_from(read).unwrap_or(u64::MAX)));
                 place.send(Ok(batch.finish()));
-                self.standing.sent(read, self.next);
+                self.standing.sent(read, self.pump.next());
             }
-            result.map_err(|error| self.failed(error))?;
-            if read == 0 || misplaced.is_some() {
-                return Err(Ended::With(Status::data_loss(format!(
-                    "CDR {} is due and durable, but reading found {}; this stream ends rather than leave a gap",
-                    self.next,
-                    misplaced.map_or_else(|| "nothing".to_owned(), |position| format!("CDR {position}")),
-                ))));
+            if let Some(failed) = failed {
+                return Err(Ended::With(failed));
             }
         }
         Ok(())
@@ -199,7 +195,8 @@ impl<F: CdrFeed> Export<F> {
 
     /// Waits at the tail, with signs of life.
     async fn wait(&mut self) -> Result<(), Ended> {
-        let before = CdrPosition::new(self.next.get().saturating_sub(1));
+        let next = self.pump.next();
+        let before = CdrPosition::new(next.get().saturating_sub(1));
         let more = async {
             let result = self.feed.wait_past(before).await;
             tokio::time::sleep(self.limits.gather).await;
@@ -211,30 +208,13 @@ impl<F: CdrFeed> Export<F> {
         };
         match news {
             Ok(Ok(())) => Ok(()),
-            Ok(Err(FeedStopped)) => Err(Ended::With(Status::unavailable(format!(
-                "the charging system is stopping; resume from_position {} later",
-                self.next
-            )))),
+            Ok(Err(FeedStopped)) => Err(Ended::With(stopping(&format!("resume from_position {next} later")))),
             Err(_silence) => {
-                let alive = sign_of_life(self.next, self.chain_hash);
+                self.spoke = Instant::now();
+                let alive = sign_of_life(next, self.pump.chain_hash());
                 self.answers.send(Ok(alive)).await.map_err(|_| Ended::ByClient)
             }
         }
-    }
-
-    fn batch_records(&self) -> usize {
-        let left = self.left.map_or(usize::MAX, |left| usize::try_from(left).unwrap_or(usize::MAX));
-        self.limits.batch_records_max.min(left).max(1)
-    }
-
-    fn failed(&self, error: ReadError) -> Ended {
-        Ended::With(match error {
-            ReadError::Gone { first } => gone(self.next, Extent { first, last: self.feed.extent().last }),
-            ReadError::Damaged(reason) => {
-                Status::data_loss(format!("CDR {} cannot be read, what is on disk is damaged: {reason}", self.next))
-            }
-            ReadError::Failed(reason) => Status::internal(format!("CDR {} cannot be read: {reason}", self.next)),
-        })
     }
 }
 
@@ -246,38 +226,18 @@ enum Ended {
     With(Status),
 }
 
-fn check_start(from: CdrPosition, extent: Extent) -> Result<(), Status> {
-    if from.get() == 0 {
-        return Err(Status::out_of_range(format!(
-            "from_position is 0, but positions begin at 1; {}",
-            available(extent)
-        )));
-    }
-    if from < extent.first {
-        return Err(gone(from, extent));
-    }
-    if from > extent.last.next() {
-        return Err(Status::out_of_range(format!(
-            "from_position {from} is beyond the next CDR to be written; {}",
-            available(extent)
-        )));
-    }
-    Ok(())
+/// The process is about to end.
+pub(crate) fn stopping(what_to_do: &str) -> Status {
+    status(Code::Unavailable, "STOPPING", format!("the charging system is stopping; {what_to_do}"))
 }
 
-fn gone(from: CdrPosition, extent: Extent) -> Status {
-    Status::out_of_range(format!(
-        "CDR {from} is no longer kept, the first available is {}; {}",
-        extent.first,
-        available(extent)
-    ))
+/// As many streams are open as may be.
+pub(crate) fn too_many(streams: usize) -> Status {
+    let message = format!("{streams} CDR streams are open, which is the limit; close one or try again later");
+    status(Code::ResourceExhausted, "TOO_MANY_STREAMS", message)
 }
 
-fn available(extent: Extent) -> String {
-    let next = extent.last.next();
-    if extent.first > extent.last {
-        format!("no CDR is available, the next will be {next}")
-    } else {
-        format!("available are {} to {}, the next will be {next}", extent.first, extent.last)
-    }
+/// A field of a request is malformed.
+pub(crate) fn invalid(message: impl Into<String>) -> Status {
+    status(Code::InvalidArgument, "INVALID_FIELD", message)
 }

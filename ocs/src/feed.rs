@@ -80,11 +80,18 @@ impl CdrReader for StoreReader {
     fn read(&mut self, batch: &mut CdrBatch) -> Result<(), ReadError> {
         while !batch.is_full() {
             let Some(record) = self.reader.read_next().map_err(read_error)? else { return Ok(()) };
-            let cdr = records::decode_cdr(record.octets)
-                .map_err(|error| ReadError::Damaged(format!("CDR {}: {error}", record.position)))?;
+            let (position, chain) = (record.position, Some(*record.chain.octets()));
+            let damaged = |error: records::RecordError| ReadError::Damaged(format!("CDR {position}: {error}"));
+            if !batch.wants_all() {
+                let head = records::cdr_head(record.octets).map_err(damaged)?;
+                if !batch.wants(position, head.kind, head.account) {
+                    batch.pass_over(position, chain);
+                    continue;
+                }
+            }
+            let cdr = records::decode_cdr(record.octets).map_err(damaged)?;
             let stored = if batch.wants_stored() { record.octets } else { &[] };
-            let view = CdrView { stored, ..view(self.partition, record.position, &cdr) };
-            batch.push(view, Some(*record.chain.octets()));
+            batch.push(CdrView { stored, ..view(self.partition, position, &cdr) }, chain);
         }
         Ok(())
     }

@@ -2,7 +2,7 @@
 //!
 //! Generated messages, clients and servers, by package and version; the `.proto` files are the documentation. By hand are
 //! the words that all of them share, out of the centre's types ([`charging::convert`], [`cdr::convert`]), and responses that are encoded
-//! where they are read ([`cdr::encoded`]). Every other conversion lives with the service that needs it.
+//! where they are read ([`cdr::encoded`]), and how every service says why not ([`refusal`]). Every other conversion lives with the service that needs it.
 
 use prost::Message;
 
@@ -39,6 +39,7 @@ pub mod operator {
 }
 
 pub mod fields;
+pub mod refusal;
 
 /// Every message and service as an encoded `google.protobuf.FileDescriptorSet`, for reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.bin"));

@@ -392,6 +392,33 @@ pub fn decode_cdr(octets: &[u8]) -> Result<StoredCdr, RecordError> {
     Ok(cdr)
 }
 
+/// What a CDR says first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CdrHead {
+    /// What kind of movement it records.
+    pub kind: CdrKind,
+    /// The account that paid.
+    pub account: AccountId,
+    /// Whether it says what crossed a threshold.
+    pub has_crossings: bool,
+}
+
+/// Reads as little of a CDR as tells whether somebody wants it. The rest may be damaged.
+///
+/// # Errors
+/// [`RecordError`] when the octets do not begin like one.
+pub fn cdr_head(octets: &[u8]) -> Result<CdrHead, RecordError> {
+    let mut whole = Reader::new(octets);
+    whole.version(VERSION, "CDR")?;
+    let charge = whole.section("charge")?;
+    let mut r = whole.within(charge);
+    let _semantics: u32 = r.number("rating semantics")?;
+    let kind = r.coded("kind")?;
+    let _cause: Cause = r.coded("cause")?;
+    let has_crossings = r.u64("CDR")? >> CROSSINGS_BIT & 1 == 1;
+    Ok(CdrHead { kind, account: AccountId::new(r.u64("account")?), has_crossings })
+}
+
 fn put_charge(w: &mut Writer<'_>, cdr: &RatedCdr) {
     let RatedCdr {
         kind,
@@ -551,14 +578,7 @@ fn read_crossing(r: &mut Reader<'_>) -> Read<Crossing> {
 /// # Errors
 /// [`RecordError`] when the octets are no CDR.
 pub fn has_crossings(octets: &[u8]) -> Result<bool, RecordError> {
-    let mut whole = Reader::new(octets);
-    whole.version(VERSION, "CDR")?;
-    let charge = whole.section("charge")?;
-    let mut r = whole.within(charge);
-    r.u64("rating semantics")?;
-    r.u8("kind")?;
-    r.u8("cause")?;
-    Ok(r.u64("CDR")? >> CROSSINGS_BIT & 1 == 1)
+    cdr_head(octets).map(|head| head.has_crossings)
 }
 
 /// The rest of a session's id that begins with the client's host, as most do (RFC 6733 8.8): the host stands in the CDR already.

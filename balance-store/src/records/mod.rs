@@ -13,6 +13,7 @@ mod answer;
 mod approval;
 mod audit;
 mod cdr;
+mod consumer;
 mod context;
 mod desk;
 mod entry;
@@ -30,7 +31,12 @@ pub use answer::{decode_answer, decode_mutation, encode_answer, encode_mutation}
 pub use approval::{Approval, Credited, Decision, decode_approval, encode_approval};
 pub use audit::{AuditRecord, Difference, decode_audit, decode_audit_value, encode_audit, encode_audit_value};
 pub use cdr::{
-    CdrParts, StoredCdr, StoredLine, StoredRating, cdr_parts, decode_cdr, encode_cdr, has_crossings, join_cdr,
+    CdrHead, CdrParts, StoredCdr, StoredLine, StoredRating, cdr_head, cdr_parts, decode_cdr, encode_cdr,
+    has_crossings, join_cdr,
+};
+pub use consumer::{
+    Consumer, ConsumerPlace, ParkedCdr, decode_consumer, decode_consumer_place, decode_parked_cdr, encode_consumer,
+    encode_consumer_place, encode_parked_cdr,
 };
 pub use context::{decode_context, encode_context};
 pub use desk::{

@@ -1,33 +1,26 @@
 //! Why not, as gRPC says it: a status code, words, and google.rpc details that programs act on (ErrorInfo, BadRequest,
 //! RetryInfo). A reason, once said, keeps its meaning.
 
-use std::collections::HashMap;
 use std::time::Duration;
 
 use rating_engine::command::Refusal;
 use tonic::{Code, Status};
-use tonic_types::{ErrorDetails, StatusExt};
+use tonic_types::StatusExt;
+
+pub use ocs_proto::refusal::DOMAIN;
+pub(crate) use ocs_proto::refusal::{details, status};
 
 use crate::approvals::refused_approval;
 use crate::operations::OperationError;
 use crate::request::Rejection;
 use crate::vouchers::refused_voucher;
 
-/// The domain of our reasons.
-pub const DOMAIN: &str = "ocs";
-
 /// When to try again what was too much.
 const RETRY_AFTER: Duration = Duration::from_secs(1);
 
-/// A status with its reason.
-pub(crate) fn status(code: Code, reason: &str, message: impl Into<String>) -> Status {
-    Status::with_error_details(code, message, details(reason))
-}
-
 /// A status with its reason, about something that has a name.
 pub(crate) fn status_about(code: Code, reason: &str, message: impl Into<String>, kind: &str, name: String) -> Status {
-    let about = HashMap::from([(kind.to_owned(), name)]);
-    Status::with_error_details(code, message, ErrorDetails::with_error_info(reason, DOMAIN, about))
+    ocs_proto::refusal::status_about(code, reason, message, [(kind, name)])
 }
 
 /// A status with its reason, of what will be otherwise in so many seconds.
@@ -35,10 +28,6 @@ pub(crate) fn status_later(code: Code, reason: &str, message: impl Into<String>,
     let mut said = details(reason);
     said.set_retry_info(Some(Duration::from_secs(seconds)));
     Status::with_error_details(code, message, said)
-}
-
-pub(crate) fn details(reason: &str) -> ErrorDetails {
-    ErrorDetails::with_error_info(reason, DOMAIN, HashMap::default())
 }
 
 impl From<Rejection> for Status {

@@ -25,6 +25,25 @@ pub const fn kind(kind: CdrKind) -> wire::CdrKind {
     }
 }
 
+/// The kind that is meant; `None` for none in particular.
+pub const fn kind_of(kind: wire::CdrKind) -> Option<CdrKind> {
+    Some(match kind {
+        wire::CdrKind::Unspecified => return None,
+        wire::CdrKind::Usage => CdrKind::Usage,
+        wire::CdrKind::TopUp => CdrKind::TopUp,
+        wire::CdrKind::Refund => CdrKind::Refund,
+        wire::CdrKind::Suspense => CdrKind::Suspense,
+        wire::CdrKind::Lapse => CdrKind::Lapse,
+        wire::CdrKind::Recurring => CdrKind::Recurring,
+        wire::CdrKind::OneTime => CdrKind::OneTime,
+        wire::CdrKind::Allowance => CdrKind::Allowance,
+        wire::CdrKind::Expiry => CdrKind::Expiry,
+        wire::CdrKind::ReRate => CdrKind::ReRate,
+        wire::CdrKind::Adjustment => CdrKind::Adjustment,
+        wire::CdrKind::Transfer => CdrKind::Transfer,
+    })
+}
+
 /// Why it was made then.
 pub const fn cause(cause: Cause) -> wire::Cause {
     match cause {

@@ -8,7 +8,7 @@ use prost::bytes::{Buf, BufMut, Bytes};
 use prost::encoding::{DecodeContext, WireType};
 use prost::{DecodeError, Message};
 
-use super::v1::{CdrBatch, ConsumeResponse, StreamCdrsResponse, consume_response};
+use super::v1::{CdrBatch, ConsumeResponse, ParkedDelivery, StreamCdrsResponse, consume_response};
 use crate::fields::Fields;
 
 #[allow(missing_docs, clippy::all, clippy::pedantic, reason = "generated")]
@@ -17,10 +17,11 @@ mod generated {
 }
 pub use generated::{cdr_consumption_server, cdr_export_server};
 
-/// Number of `StreamCdrsResponse.records`, and of `CdrBatch.records`.
+/// Number of `StreamCdrsResponse.records`, of `CdrBatch.records` and of `ParkedDelivery.record`.
 const RECORDS: u32 = 1;
-/// Number of `ConsumeResponse.batch`.
+/// Numbers of `ConsumeResponse.batch` and `ConsumeResponse.delivery`.
 const BATCH: u32 = 2;
+const DELIVERY: u32 = 5;
 
 /// An encoded [`StreamCdrsResponse`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -70,6 +71,12 @@ impl ResponseEncoder {
         CdrBatch { records: Vec::new(), next_position, chain_hash, attempt }.encode_raw(&mut self.0);
         EncodedConsumeResponse::Batch(self.0.into())
     }
+
+    /// The one record, as a parked CDR that is sent again.
+    pub fn finish_delivery(mut self, attempts: u32) -> EncodedConsumeResponse {
+        ParkedDelivery { record: None, attempts }.encode_raw(&mut self.0);
+        EncodedConsumeResponse::Delivery(self.0.into())
+    }
 }
 
 /// A [`ConsumeResponse`] whose batch is encoded.
@@ -77,19 +84,21 @@ impl ResponseEncoder {
 pub enum EncodedConsumeResponse {
     /// The octets of a [`CdrBatch`].
     Batch(Bytes),
+    /// The octets of a [`ParkedDelivery`].
+    Delivery(Bytes),
     /// Anything else.
-    Said(ConsumeResponse),
+    Said(Box<ConsumeResponse>),
 }
 
 impl Default for EncodedConsumeResponse {
     fn default() -> Self {
-        Self::Said(ConsumeResponse::default())
+        Self::Said(Box::default())
     }
 }
 
 impl From<consume_response::Message> for EncodedConsumeResponse {
     fn from(message: consume_response::Message) -> Self {
-        Self::Said(ConsumeResponse { message: Some(message) })
+        Self::Said(Box::new(ConsumeResponse { message: Some(message) }))
     }
 }
 
@@ -122,6 +131,7 @@ impl Message for EncodedConsumeResponse {
     fn encode_raw(&self, buf: &mut impl BufMut) {
         match self {
             Self::Batch(octets) => prost::encoding::bytes::encode(BATCH, octets, buf),
+            Self::Delivery(octets) => prost::encoding::bytes::encode(DELIVERY, octets, buf),
             Self::Said(said) => said.encode_raw(buf),
         }
     }
@@ -129,6 +139,7 @@ impl Message for EncodedConsumeResponse {
     fn encoded_len(&self) -> usize {
         match self {
             Self::Batch(octets) => prost::encoding::bytes::encoded_len(BATCH, octets),
+            Self::Delivery(octets) => prost::encoding::bytes::encoded_len(DELIVERY, octets),
             Self::Said(said) => said.encoded_len(),
         }
     }
@@ -180,5 +191,13 @@ mod tests {
         let message = ConsumeResponse { message: Some(consume_response::Message::Batch(batch)) };
         assert_eq!(encoded.encode_to_vec(), message.encode_to_vec());
         assert_eq!(encoded.encoded_len(), message.encoded_len());
+
+        let mut encoder = ResponseEncoder::default();
+        encoder.push(|fields| fields.uint(2, 7));
+        let encoded = encoder.finish_delivery(3);
+        let record = Some(RatedCdr { position: 7, ..RatedCdr::default() });
+        let message = consume_response::Message::Delivery(ParkedDelivery { record, attempts: 3 });
+        let message = ConsumeResponse { message: Some(message) };
+        assert_eq!(encoded.encode_to_vec(), message.encode_to_vec());
     }
 }
