@@ -254,7 +254,9 @@ impl<F: CdrFeed, B: ConsumerBook> Arriving<F, B> {
         let name = consumer_name(&consumer)?;
         check_text("open.instance", &instance, INSTANCE_OCTETS_MAX)?;
         if instance.is_empty() {
-            return Err(invalid("open.instance: is missing; say who you are, e.g. a host's name and a process id").into());
+            return Err(
+                invalid("open.instance: is missing; say who you are, e.g. a host's name and a process id").into()
+            );
         }
         let hold = self.book.take(name, &instance, take_over).map_err(|refusal| not_taken(refusal, &consumer))?;
         let (next, parked) = hold.with(|progress| (progress.place().next, progress.parked().len()))?;
@@ -417,7 +419,11 @@ impl<F: CdrFeed, H: ConsumerHold> Consumption<F, H> {
 
     /// The client has said all, and was told all that follows from it.
     fn is_done(&self) -> bool {
-        self.is_over && !self.unwritten && self.unconfirmed.is_empty() && self.writing.is_none() && self.untold.is_empty()
+        self.is_over
+            && !self.unwritten
+            && self.unconfirmed.is_empty()
+            && self.writing.is_none()
+            && self.untold.is_empty()
     }
 
     /// Whether the next CDRs can be read.
@@ -518,8 +524,7 @@ impl<F: CdrFeed, H: ConsumerHold> Consumption<F, H> {
         let sent = self.sent;
         let nacked = self.hold.with(|progress| {
             let was_parked = progress.parked().contains_key(&position);
-            let nacked =
-                if retry { progress.nack_retry(saying, sent) } else { progress.nack_park(saying, sent) };
+            let nacked = if retry { progress.nack_retry(saying, sent) } else { progress.nack_park(saying, sent) };
             nacked.map(|nacked| (nacked, was_parked, progress.place().next))
         })?;
         let (nacked, was_parked, next) = nacked.map_err(|misstep| self.misstep(misstep, "nack", position))?;
@@ -680,9 +685,8 @@ impl<F: CdrFeed, H: ConsumerHold> Consumption<F, H> {
             }
         };
         // Word of what was only passed over is given now and then, not with every commit.
-        let is_due = |batch: &CdrBatch| {
-            !batch.is_empty() || batch.is_long() || self.spoke.elapsed() >= self.limits.passing
-        };
+        let is_due =
+            |batch: &CdrBatch| !batch.is_empty() || batch.is_long() || self.spoke.elapsed() >= self.limits.passing;
         if let Some(batch) = taken.batch.filter(is_due) {
             self.spoke = Instant::now();
             let records = batch.len();
@@ -732,9 +736,11 @@ fn silent(lease: Duration) -> Ended {
 
 fn not_taken(refusal: HoldRefusal, name: &str) -> Ended {
     match refusal {
-        HoldRefusal::Unknown => {
-            status(Code::NotFound, "CONSUMER_NOT_FOUND", format!("{name} is not known; make it first, or check the name"))
-        }
+        HoldRefusal::Unknown => status(
+            Code::NotFound,
+            "CONSUMER_NOT_FOUND",
+            format!("{name} is not known; make it first, or check the name"),
+        ),
         HoldRefusal::Held { instance, since } => status_about(
             Code::FailedPrecondition,
             "CONSUMER_HELD",

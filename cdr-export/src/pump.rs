@@ -48,12 +48,7 @@ pub(crate) struct Taken {
 }
 
 impl<F: CdrFeed> Pump<F> {
-    pub(crate) const fn new(
-        feed: Arc<F>,
-        limits: ExportLimits,
-        selection: Arc<Selection>,
-        next: CdrPosition,
-    ) -> Self {
+    pub(crate) const fn new(feed: Arc<F>, limits: ExportLimits, selection: Arc<Selection>, next: CdrPosition) -> Self {
         Self { feed, limits, selection, reader: None, next, chain_hash: None }
     }
 

@@ -97,7 +97,9 @@ impl<F: CdrFeed> CdrExport for CdrExportService<F> {
         let selection = Arc::new(Selection::parse(request.filter).map_err(invalid)?);
         let until = CdrPosition::new(if request.until_position == 0 { u64::MAX } else { request.until_position });
         if until < from {
-            return Err(invalid(format!("until_position {until} is before from_position {from}; give a later one, or 0")));
+            return Err(invalid(format!(
+                "until_position {until} is before from_position {from}; give a later one, or 0"
+            )));
         }
         let places = Arc::clone(&self.places);
         let place = places.try_acquire_owned().map_err(|_| too_many(self.limits.streams_max))?;

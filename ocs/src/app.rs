@@ -13,12 +13,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use cdr_export::{CdrExportService, ExportLimits, ExportStats};
+use cdr_export::{CdrConsumptionService, CdrExportService, ConsumeLimits, ExportLimits, ExportStats};
 use diameter::validate::UnknownAvps;
 use diameter::{Identity, Local, Timers};
 use diameter_tcp::{Peers, Server, Stats};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder};
-use ocs_api::{Ceiling, ClockAccess};
+use ocs_api::{Ceiling, ClockAccess, ConsumersService};
 use rating_engine::ids::PartitionId;
 use tokio::net::TcpListener;
 use tokio::sync::watch;
@@ -28,8 +28,9 @@ use crate::access::{Callers, Gate};
 use crate::asking::Asking;
 use crate::clock::{Adjustment, Clock};
 use crate::config::Config;
+use crate::consumers::{Book, Care, Consumers};
 use crate::control::ControlTotals;
-use crate::disk::Tending;
+use crate::disk::{Retention, Tending};
 use crate::doors;
 use crate::ending;
 use crate::feed::StoreFeed;
@@ -70,6 +71,7 @@ pub struct App {
     partition: PartitionId,
     telemetry: Arc<Telemetry>,
     disk: Tending,
+    consumers: Arc<Consumers>,
     asking: Arc<Asking>,
     publisher: Arc<Publisher>,
     rerater: Arc<Rerater>,
@@ -127,14 +129,7 @@ impl App {
             tracing::error!(%error, "the store failed; stopping, nothing unanswered was promised");
             ending::store_failed();
         });
-        let disk = Tending {
-            data: config.data.clone(),
-            cdrs: loaded.store.cdrs.clone(),
-            clock: clock.clone(),
-            telemetry: telemetry.clone(),
-            failed: failed.clone(),
-        };
-        let running = store::run(config, loaded, clock, telemetry.clone(), failed)?;
+        let running = store::run(config, loaded, clock.clone(), telemetry.clone(), failed.clone())?;
         let (charging, catalogue) = (running.charging.clone(), running.store.catalogue.clone());
         let publisher = Arc::new(Publisher::open(charging, catalogue, config.catalogue.four_eyes)?);
         let rerater = Arc::new(Rerater::new(&running, config.catalogue.four_eyes));
@@ -145,6 +140,17 @@ impl App {
         durable.on_advance(move |lsn| {
             told.send_replace(lsn.get());
         });
+        let retention = Arc::new(Retention::default());
+        let consumers = Consumers::open(&running, mark.clone(), retention.clone())?;
+        let disk = Tending {
+            data: config.data.clone(),
+            cdrs: running.store.cdrs.clone(),
+            retention,
+            consumers: consumers.clone(),
+            clock,
+            telemetry: telemetry.clone(),
+            failed,
+        };
         let front = Arc::new(GyFront::new(running.charging.clone(), &config.gy).map_err(because("Gy"))?);
         let peers = Peers::default();
         let asking = Arc::new(Asking::start(identity(&config.gy), peers.clone(), front.ways(), telemetry.clone()));
@@ -165,6 +171,7 @@ impl App {
             partition,
             telemetry,
             disk,
+            consumers,
             asking,
             publisher,
             rerater,
@@ -192,6 +199,7 @@ impl App {
             partition,
             telemetry,
             disk,
+            consumers,
             asking,
             publisher,
             rerater,
@@ -207,15 +215,19 @@ impl App {
         let desk = desk.asking(asking).vouchers_in(&folder);
         let desk = Arc::new(desk.second_approver_above(second_approver_above));
         let feed = Arc::new(StoreFeed::new(running.store.cdrs.clone(), partition));
-        let export = CdrExportService::new(feed, ExportLimits::default());
+        let export = CdrExportService::new(feed.clone(), ExportLimits::default());
         let streams = export.stats();
+        let book = Arc::new(Book(consumers.clone()));
+        let consumption = CdrConsumptionService::new(feed, book, ConsumeLimits::default(), streams.clone());
+        let care = ConsumersService::new(Arc::new(Care(consumers)));
         let turned_away = gate.turned_away();
         let guarded = doors::grpc_server().layer(CountCalls::new(telemetry.clone())).layer(gate);
         let (router, health) = ocs_api::router(guarded, desk, clock_access).await.map_err(because("gRPC"))?;
         let incoming = doors::admitted(grpc, doors::CONNECTIONS_MAX);
         let incoming = tls::lines(incoming, tls, turned_away);
-        let grpc_server =
-            router.add_service(export.into_server()).serve_with_incoming_shutdown(incoming, ended(stopping.clone()));
+        let router = router.add_service(export.into_server()).add_service(consumption.into_server());
+        let router = router.add_service(care.into_server());
+        let grpc_server = router.serve_with_incoming_shutdown(incoming, ended(stopping.clone()));
         let grpc_server = tokio::spawn(grpc_server);
         let gy_server = tokio::spawn(server.serve(gy, ended(stopping.clone())));
         let watcher = tokio::spawn(watch_stats(

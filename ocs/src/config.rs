@@ -65,8 +65,11 @@ pub struct Data {
     pub log_tail_mib_refuse: Option<u64>,
     /// Days that CDRs are kept in the CDR store; 0 for ever.
     pub cdr_keep_days: u64,
-    /// GiB that the CDR store may take, whatever the age of its CDRs: beyond it the oldest go. 0 for no such limit.
+    /// GiB that the CDR store may take, whatever the age of its CDRs: beyond it the oldest go that no consumer has yet to acknowledge. 0
+    /// for no such limit.
     pub cdr_keep_gib: u64,
+    /// Days that CDRs are kept whatever the CDR store takes.
+    pub cdr_keep_days_min: u64,
     /// Size of one file of the CDR store, MiB: retention removes whole files.
     pub cdr_segment_mib: u64,
     /// Below this much free space, GiB, on the data folder's file system the process warns.
@@ -101,6 +104,7 @@ impl Default for Data {
             log_tail_mib_refuse: None,
             cdr_keep_days: 90,
             cdr_keep_gib: 0,
+            cdr_keep_days_min: 0,
             cdr_segment_mib: 256,
             free_gib_warn: 10,
             checkpoint_seconds: 10,

@@ -18,6 +18,7 @@ mod clients;
 pub mod clock;
 pub mod commands;
 pub mod config;
+pub mod consumers;
 pub mod control;
 pub mod demo;
 pub mod directory;

@@ -808,7 +808,7 @@ fn first_answer(known: &[u8], digest: &[u8; 32]) -> Result<DocumentChanged, Cata
 }
 
 /// Remembered requests whose time is over, and the oldest of too many.
-fn to_forget(requests: &BTreeSet<(Timestamp, DeskKey)>, now: Timestamp) -> Vec<(Timestamp, DeskKey)> {
+pub(crate) fn to_forget(requests: &BTreeSet<(Timestamp, DeskKey)>, now: Timestamp) -> Vec<(Timestamp, DeskKey)> {
     let until = now.plus_seconds(-REQUEST_KEPT_SECONDS);
     let surplus = (requests.len() + 1).saturating_sub(REQUESTS_MAX);
     let old = requests.iter().enumerate().take_while(|(place, (at, _))| *place < surplus || *at < until);

@@ -3,18 +3,23 @@
 //! Names follow `ocs_<noun>_<unit>`, labels come from small enums. Handles are made once, so that recording costs an
 //! atomic addition.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use metrics::{
     Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram, gauge, histogram,
 };
+use parking_lot::Mutex;
 use rating_engine::cdr::RatedCdr;
 use rating_engine::command::{Denial, Facts, Outcome, Refusal, RequestKind, ServiceResult};
 use rating_engine::crossing::Watched;
 use rating_engine::ids::TariffName;
+use rating_engine::time::Timestamp;
 
 use crate::archive::Remembered;
+use crate::consumers::Standing;
+use crate::disk::Removed;
 
 /// Handles of all metrics.
 pub struct Telemetry {
@@ -45,6 +50,9 @@ pub struct Telemetry {
     cdr_lag: Gauge,
     cdr_first: Gauge,
     cdr_octets: Gauge,
+    cdr_limit: Gauge,
+    cdr_held: Gauge,
+    consumer_labels: Mutex<BTreeSet<Arc<str>>>,
     cdrs_retired: Counter,
     disk_free: Gauge,
     disk_size: Gauge,
@@ -133,6 +141,9 @@ pub enum AskResult {
     /// It was not asked: too many wait to be.
     LeftOut,
 }
+
+/// Consumers of CDRs that have a label of their own.
+const CONSUMER_LABELS_MAX: usize = 256;
 
 const KINDS: [&str; 4] = ["initial", "update", "termination", "event"];
 
@@ -247,6 +258,17 @@ impl Telemetry {
             "ocs_cdr_lag",
             "Positions by which the furthest of the streams that follow is behind the newest CDR; 0 when none follows"
         );
+        describe_gauge!("ocs_cdr_store_limit_octets", "What the CDR store may take; 0 for no limit");
+        describe_gauge!(
+            "ocs_cdr_held_octets",
+            "Octets of the CDR store past their retention that stay because somebody has yet to acknowledge them"
+        );
+        describe_gauge!("ocs_consumer_lag", "CDRs that a consumer has not acknowledged");
+        describe_gauge!("ocs_consumer_lag_seconds", "Age of the oldest CDR that a consumer has not acknowledged");
+        describe_gauge!("ocs_consumer_acked_position", "Position up to which a consumer has acknowledged");
+        describe_gauge!("ocs_consumer_connected", "1 when an instance has the consumer, else 0");
+        describe_gauge!("ocs_consumer_parked", "CDRs that a consumer has parked");
+        describe_counter!("ocs_consumer_retries_total", "CDRs that a consumer wanted again");
         describe_counter!("ocs_grpc_calls_total", "gRPC calls by method and code");
         describe_histogram!(
             "ocs_grpc_call_seconds",
@@ -334,6 +356,9 @@ impl Telemetry {
             cdr_lag: gauge!("ocs_cdr_lag"),
             cdr_first: gauge!("ocs_cdr_first_position"),
             cdr_octets: gauge!("ocs_cdr_store_octets"),
+            cdr_limit: gauge!("ocs_cdr_store_limit_octets"),
+            cdr_held: gauge!("ocs_cdr_held_octets"),
+            consumer_labels: Mutex::default(),
             cdrs_retired: counter!("ocs_cdrs_retired_total"),
             disk_free: gauge!("ocs_disk_free_octets"),
             disk_size: gauge!("ocs_disk_octets"),
@@ -431,11 +456,58 @@ impl Telemetry {
         set(&self.checkpoint_lsn, i64::try_from(lsn).unwrap_or(i64::MAX));
     }
 
-    /// How long the CDR store is, where it begins, and how many CDRs were just removed from it.
-    pub fn cdr_store(&self, octets: u64, first_position: u64, retired: u64) {
-        set(&self.cdr_octets, i64::try_from(octets).unwrap_or(i64::MAX));
-        set(&self.cdr_first, i64::try_from(first_position).unwrap_or(i64::MAX));
-        self.cdrs_retired.increment(retired);
+    /// How long the CDR store is and may be (0: as long as it likes), where it begins, what was just removed from it, and what was not
+    /// because somebody needs it.
+    pub fn cdr_store(&self, removed: &Removed, limit_octets: u64) {
+        let Removed { cdrs, first_kept, held_octets, left_octets, .. } = removed;
+        for (gauge, value) in [
+            (&self.cdr_octets, *left_octets),
+            (&self.cdr_limit, limit_octets),
+            (&self.cdr_held, *held_octets),
+            (&self.cdr_first, first_kept.get()),
+        ] {
+            set(gauge, i64::try_from(value).unwrap_or(i64::MAX));
+        }
+        self.cdrs_retired.increment(*cdrs);
+    }
+
+    /// Where consumers of CDRs stand at `now`. Those that are gone stand at 0.
+    pub fn consumers(&self, standings: &[Standing], now: Timestamp) {
+        let set_all = |label: Arc<str>, numbers: [i64; 5]| {
+            let [lag, seconds, acked, connected, parked] = numbers;
+            set(&gauge!("ocs_consumer_lag", "consumer" => label.clone()), lag);
+            set(&gauge!("ocs_consumer_lag_seconds", "consumer" => label.clone()), seconds);
+            set(&gauge!("ocs_consumer_acked_position", "consumer" => label.clone()), acked);
+            set(&gauge!("ocs_consumer_connected", "consumer" => label.clone()), connected);
+            set(&gauge!("ocs_consumer_parked", "consumer" => label), parked);
+        };
+        let mut gone = self.consumer_labels.lock().clone();
+        for Standing { name, next, lag, oldest, parked, is_connected } in standings {
+            let seconds = oldest.map_or(0, |oldest| now.millis().saturating_sub(oldest.millis()).max(0) / 1000);
+            let number = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+            let (lag, acked) = (number(*lag), number(next.get().saturating_sub(1)));
+            let parked = number(u64::try_from(*parked).unwrap_or(u64::MAX));
+            let label = self.consumer_label(name);
+            gone.remove(&label);
+            set_all(label, [lag, seconds, acked, i64::from(*is_connected), parked]);
+        }
+        gone.into_iter().for_each(|label| set_all(label, [0; 5]));
+    }
+
+    /// A consumer wants a CDR again.
+    pub fn cdr_retried(&self, consumer: &str) {
+        counter!("ocs_consumer_retries_total", "consumer" => self.consumer_label(consumer)).increment(1);
+    }
+
+    /// A consumer's name as a label: names are given by people, and there may come many over time.
+    fn consumer_label(&self, name: &str) -> Arc<str> {
+        let mut known = self.consumer_labels.lock();
+        if let Some(known) = known.get(name) {
+            return known.clone();
+        }
+        let label: Arc<str> = if known.len() < CONSUMER_LABELS_MAX { name.into() } else { "other".into() };
+        known.insert(label.clone());
+        label
     }
 
     /// How large the data folder's file system is, and what of it is free, octets.

@@ -11,7 +11,7 @@ use cdr_export::{CdrFeed, ReadError};
 use ocs::charging::Charging;
 use ocs::clock::Clock;
 use ocs::config::Config;
-use ocs::disk::{Keep, retire};
+use ocs::disk::{Keep, Retention, retire};
 use ocs::feed::StoreFeed;
 use ocs::setup::Filling;
 use ocs::store::{self, Loaded, OpenError, Running};
@@ -132,11 +132,11 @@ fn cdrs_past_their_retention_go_and_the_rest_still_proves_the_accounts() {
     cdrs.mark().wait_for(CdrPosition::new(total)).unwrap();
     let files = cdrs.segments().unwrap().len();
     assert!(files > 4, "{files} files");
-    let forever = Keep { millis: None, octets: None };
-    assert_eq!(retire(&cdrs, forever, later(u64::from(u32::MAX))).unwrap().cdrs, 0);
-    let hour = Keep { millis: Some(3_600_000), octets: None };
-    assert_eq!(retire(&cdrs, hour, later(3600)).unwrap().cdrs, 0, "none is older than an hour");
-    let removed = retire(&cdrs, hour, later(3600 + 3000)).unwrap();
+    let forever = Keep { millis: None, octets: None, millis_min: 0 };
+    assert_eq!(retire(&cdrs, forever, later(u64::from(u32::MAX)), &Retention::default()).unwrap().cdrs, 0);
+    let hour = Keep { millis: Some(3_600_000), octets: None, millis_min: 0 };
+    assert_eq!(retire(&cdrs, hour, later(3600), &Retention::default()).unwrap().cdrs, 0, "none is older than an hour");
+    let removed = retire(&cdrs, hour, later(3600 + 3000), &Retention::default()).unwrap();
     let first = cdrs.first_position();
     assert_eq!((removed.first_kept, removed.cdrs), (first, first.get() - 1));
     // CDR n + 1 was accepted at second n: those of the last hour are kept, and less than a file more.
@@ -153,8 +153,8 @@ fn cdrs_past_their_retention_go_and_the_rest_still_proves_the_accounts() {
     assert_eq!((report.first_position, report.last_position), (first.get(), total));
 
     let running = machine.run();
-    let little = Keep { millis: None, octets: Some(1) };
-    let removed = retire(&running.store.cdrs, little, BEGIN).unwrap();
+    let little = Keep { millis: None, octets: Some(1), millis_min: 0 };
+    let removed = retire(&running.store.cdrs, little, BEGIN, &Retention::default()).unwrap();
     assert!(removed.cdrs > 0);
     assert_eq!(running.store.cdrs.segments().unwrap().len(), 1, "the newest file stays whatever is asked");
     running.shutdown();

@@ -15,6 +15,7 @@ mod catalogue;
 mod change;
 mod charges;
 mod clock;
+mod consumers;
 mod control;
 pub mod etag;
 mod explanation;
@@ -45,6 +46,10 @@ pub use charges::{
     CdrId, ChargeError, ChargeOperations, ChargePage, ChargesAsked, Heads, Payer, RefundAsked, Refunded,
 };
 pub use clock::ClockService;
+pub use consumers::{
+    ConsumerChange, ConsumerChanged, ConsumerOperations, ConsumerRefusal, ConsumerStep, ConsumerWanted,
+    ConsumersService, Start, consumer_name,
+};
 pub use control::{ControlOperations, ControlRefusal, ControlTotalsService};
 pub use explanation::explanation;
 pub use groups::{
@@ -75,6 +80,7 @@ pub use vouchers::{
 
 /// Typed clients of the services, for the command line and for tests.
 pub mod client {
+    pub use ocs_proto::cdr::v1::cdr_consumers_client::CdrConsumersClient;
     pub use ocs_proto::operator::v1::accounts_client::AccountsClient;
     pub use ocs_proto::operator::v1::approvals_client::ApprovalsClient;
     pub use ocs_proto::operator::v1::audit_log_client::AuditLogClient;

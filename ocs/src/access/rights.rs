@@ -15,6 +15,8 @@ pub enum Right {
     ReadCatalogue,
     /// Follow all rated CDRs.
     ReadCdrs,
+    /// Have a consumer of CDRs and acknowledge for it; make, move and end consumers.
+    ConsumeCdrs,
     /// See who did what.
     ReadAudit,
     /// Pay in, redeem vouchers.
@@ -45,11 +47,12 @@ pub enum Right {
 
 impl Right {
     /// All of them, in the order of the documentation.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::ReadSystem,
         Self::ReadAccounts,
         Self::ReadCatalogue,
         Self::ReadCdrs,
+        Self::ConsumeCdrs,
         Self::ReadAudit,
         Self::TopUp,
         Self::MakeVouchers,
@@ -70,6 +73,15 @@ impl Right {
 pub const METHODS: &[(&str, Right)] = &[
     ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", Right::ReadSystem),
     ("/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo", Right::ReadSystem),
+    ("/ocs.cdr.v1.CdrConsumers/CreateConsumer", Right::ConsumeCdrs),
+    ("/ocs.cdr.v1.CdrConsumers/DeleteConsumer", Right::ConsumeCdrs),
+    ("/ocs.cdr.v1.CdrConsumers/DiscardParked", Right::ConsumeCdrs),
+    ("/ocs.cdr.v1.CdrConsumers/GetConsumer", Right::ReadCdrs),
+    ("/ocs.cdr.v1.CdrConsumers/ListConsumers", Right::ReadCdrs),
+    ("/ocs.cdr.v1.CdrConsumers/ListParked", Right::ReadCdrs),
+    ("/ocs.cdr.v1.CdrConsumers/ResetConsumer", Right::ConsumeCdrs),
+    ("/ocs.cdr.v1.CdrConsumers/RetryParked", Right::ConsumeCdrs),
+    ("/ocs.cdr.v1.CdrConsumption/Consume", Right::ConsumeCdrs),
     ("/ocs.cdr.v1.CdrExport/GetTail", Right::ReadCdrs),
     ("/ocs.cdr.v1.CdrExport/StreamCdrs", Right::ReadCdrs),
     ("/ocs.cdr.v1.ControlTotals/GetControlTotals", Right::ReadCdrs),
@@ -190,9 +202,9 @@ impl Role {
     /// What it may do.
     pub const fn rights(self) -> &'static [Right] {
         use Right::{
-            ApproveCredits, ApproveTariffs, ChangeBalances, ChangeSubscribers, ChargeUsage, ControlSessions,
-            MakeVouchers, MoveClock, Publish, ReadAccounts, ReadAudit, ReadCatalogue, ReadCdrs, ReadSystem, Rerate,
-            TopUp, WriteDrafts,
+            ApproveCredits, ApproveTariffs, ChangeBalances, ChangeSubscribers, ChargeUsage, ConsumeCdrs,
+            ControlSessions, MakeVouchers, MoveClock, Publish, ReadAccounts, ReadAudit, ReadCatalogue, ReadCdrs,
+            ReadSystem, Rerate, TopUp, WriteDrafts,
         };
         match self {
             Self::Viewer => &[ReadSystem, ReadAccounts, ReadCatalogue],
@@ -207,6 +219,7 @@ impl Role {
                 ReadAccounts,
                 ReadCatalogue,
                 ReadCdrs,
+                ConsumeCdrs,
                 TopUp,
                 MakeVouchers,
                 ChangeBalances,
