@@ -13,8 +13,8 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ocs_proto::cdr::encoded::EncodedConsumeResponse;
 use ocs_proto::cdr::encoded::cdr_consumption_server::{CdrConsumption, CdrConsumptionServer};
+use ocs_proto::cdr::encoded::{EncodedConsumeResponse, ResponseEncoder};
 use ocs_proto::cdr::v1::consume_request::Message as Heard;
 use ocs_proto::cdr::v1::consume_response::Message as Said;
 use ocs_proto::cdr::v1::{
@@ -287,6 +287,7 @@ impl<F: CdrFeed, B: ConsumerBook> Arriving<F, B> {
             untold: VecDeque::from([Said::Opened(opened)]),
             status_at: now + limits.export.heartbeat,
             spoke: now,
+            hushed: false,
             changed: true,
             unwritten: false,
             unconfirmed: Confirmation::default(),
@@ -351,8 +352,9 @@ struct Consumption<F: CdrFeed, H> {
     coming: Option<Coming>,
     untold: VecDeque<Said>,
     status_at: Instant,
-    /// When a batch was last sent.
+    /// When a batch was last sent, and whether something was passed over since that the client was not told of.
     spoke: Instant,
+    hushed: bool,
     /// Parked CDRs may have become due.
     changed: bool,
     /// Something is to be written.
@@ -431,6 +433,11 @@ impl<F: CdrFeed, H: ConsumerHold> Consumption<F, H> {
         !self.is_over && self.reading.is_none() && self.credits > 0 && Instant::now() >= self.resume_at
     }
 
+    /// Whether it is time to tell how far the stream is, nothing having been sent for a while.
+    fn owes_word_now(&self) -> bool {
+        self.hushed && !self.is_over && self.spoke.elapsed() >= self.limits.passing
+    }
+
     async fn next_event(&mut self, answers: &mpsc::Sender<Answer>) -> Event<F::Reader> {
         let untold = self.untold.len() + self.unconfirmed.said.len();
         let (listens, can_read) = (!self.is_over && untold < UNTOLD_MAX, self.can_read());
@@ -445,7 +452,9 @@ impl<F: CdrFeed, H: ConsumerHold> Consumption<F, H> {
         }
         // What has come is let gather for a moment, whatever else happens.
         let is_behind = self.coming.is_none() && self.pump.is_behind();
-        let wants_room = !self.untold.is_empty() || can_read && (self.due.is_some() || is_behind);
+        let (word_at, owes_word) = (self.spoke + self.limits.passing, self.hushed && !self.is_over);
+        let wants_room =
+            !self.untold.is_empty() || self.owes_word_now() || can_read && (self.due.is_some() || is_behind);
         let waits = !self.is_over && self.reading.is_none() && self.credits > 0;
         let (hold, writes) = (&mut self.hold, self.unwritten || !self.unconfirmed.is_empty());
         tokio::select! {
@@ -457,6 +466,7 @@ impl<F: CdrFeed, H: ConsumerHold> Consumption<F, H> {
             place = answers.clone().reserve_owned(), if wants_room => place.map_or(Event::Gone, Event::Room),
             drawn = read(&mut self.reading) => Event::Read(Box::new(drawn)),
             () = tokio::time::sleep_until(self.resume_at), if waits && !can_read => Event::Resumed,
+            () = tokio::time::sleep_until(word_at), if owes_word && !wants_room => Event::Resumed,
             more = come(&mut self.coming) => Event::More(more),
             () = tokio::time::sleep_until(self.status_at), if !self.is_over => Event::StatusDue,
             () = tokio::time::sleep_until(self.heard_at + self.limits.lease) => Event::LeaseOver,
@@ -565,7 +575,7 @@ impl<F: CdrFeed, H: ConsumerHold> Consumption<F, H> {
     /// Goes on at another position; what is being read is of no use.
     fn jump(&mut self, next: CdrPosition) {
         self.pump.jump(next);
-        self.coming = None;
+        (self.coming, self.hushed) = (None, false);
         if let Some(Reading { what: What::Batch { is_wanted, .. }, .. }) = &mut self.reading {
             *is_wanted = false;
         }
@@ -640,6 +650,11 @@ impl<F: CdrFeed, H: ConsumerHold> Consumption<F, H> {
             place.send(Ok(said.into()));
             return Ok(());
         }
+        if self.owes_word_now() {
+            (self.spoke, self.hushed) = (Instant::now(), false);
+            place.send(Ok(passed(self.pump.next(), self.pump.chain_hash())));
+            return Ok(());
+        }
         if !self.can_read() {
             return Ok(());
         }
@@ -685,10 +700,9 @@ impl<F: CdrFeed, H: ConsumerHold> Consumption<F, H> {
             }
         };
         // Word of what was only passed over is given now and then, not with every commit.
-        let is_due =
-            |batch: &CdrBatch| !batch.is_empty() || batch.is_long() || self.spoke.elapsed() >= self.limits.passing;
-        if let Some(batch) = taken.batch.filter(is_due) {
-            self.spoke = Instant::now();
+        self.hushed |= taken.batch.as_ref().is_some_and(CdrBatch::is_empty);
+        if let Some(batch) = taken.batch.filter(|batch| !batch.is_empty() || batch.is_long()) {
+            (self.spoke, self.hushed) = (Instant::now(), false);
             let records = batch.len();
             self.credits = self.credits.saturating_sub(u64::try_from(records).unwrap_or(u64::MAX));
             place.send(Ok(send(batch)));
@@ -696,6 +710,12 @@ impl<F: CdrFeed, H: ConsumerHold> Consumption<F, H> {
         }
         taken.failed.map_or(Ok(()), |failed| Err(failed.into()))
     }
+}
+
+/// A batch without CDRs: this is how far the stream is.
+fn passed(next: CdrPosition, chain_hash: Option<[u8; 32]>) -> EncodedConsumeResponse {
+    let chain_hash = chain_hash.map(|hash| hash.to_vec()).unwrap_or_default();
+    ResponseEncoder::default().finish_batch(next.get(), chain_hash, 0)
 }
 
 /// Waits until an entry is durable, if there is one.

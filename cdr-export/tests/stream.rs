@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use cdr_export::ExportLimits;
 use common::{Memory, hash, serve};
-use ocs_proto::cdr::v1::{GetTailRequest, GetTailResponse, StreamCdrsRequest, StreamCdrsResponse};
+use ocs_proto::cdr::v1::{CdrFilter, CdrKind, GetTailRequest, GetTailResponse, StreamCdrsRequest, StreamCdrsResponse};
 use tonic::{Code, Status, Streaming};
+use tonic_types::StatusExt;
 
 /// As in `ocs`, so that what is measured here is what it costs there.
 #[global_allocator]
@@ -161,7 +162,36 @@ async fn a_slow_client_stops_the_reading_of_its_own_stream_and_a_client_that_lef
 
     drop((slow, waiting));
     let request = StreamCdrsRequest { max_records: 1, ..from(1) };
-    while client.stream_cdrs(request).await.is_err() {
+    while client.stream_cdrs(request.clone()).await.is_err() {
         tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+}
+
+/// A range is read to its end, without changing anything; a filter passes over CDRs, and positions say so.
+#[tokio::test]
+async fn a_range_and_a_filter_of_it() {
+    let mut client = serve(Arc::new(Memory::new(1, 200)), ExportLimits::default()).await;
+    let range = StreamCdrsRequest { until_position: 120, ..following(101) };
+    let (seen, _, end) = drain(client.stream_cdrs(range.clone()).await.unwrap().into_inner()).await;
+    assert_eq!((seen, end.is_ok()), ((101..=120).collect(), true), "also where it would follow");
+    // Top-ups, at odd positions, of account 8: 107 and 117.
+    let filter = CdrFilter { kinds: vec![CdrKind::TopUp.into()], account_ids: vec![8] };
+    let filtered = StreamCdrsRequest { filter: Some(filter), ..range.clone() };
+    let mut stream = client.stream_cdrs(filtered).await.unwrap().into_inner();
+    let response = stream.message().await.unwrap().unwrap();
+    assert_eq!((positions(&response), response.next_position), (vec![107, 117], 121));
+    assert_eq!(response.chain_hash, hash(120), "of what was passed over, too");
+    assert!(stream.message().await.unwrap().is_none());
+    for (request, field) in [
+        (StreamCdrsRequest { until_position: 100, ..range.clone() }, "until_position"),
+        (
+            StreamCdrsRequest { filter: Some(CdrFilter { kinds: vec![77], account_ids: Vec::new() }), ..range },
+            "filter.kinds",
+        ),
+    ] {
+        let status = client.stream_cdrs(request).await.unwrap_err();
+        assert_eq!(status.code(), Code::InvalidArgument);
+        assert!(status.message().contains(field), "{status}");
+        assert_eq!(status.get_error_details().error_info().unwrap().reason, "INVALID_FIELD");
     }
 }

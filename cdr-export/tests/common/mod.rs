@@ -280,7 +280,8 @@ pub fn typical() -> RatedCdr {
     cdr
 }
 
-/// CDRs 1 to `last` from memory, of which those below `first` are gone.
+/// CDRs 1 to `last` from memory, of which those below `first` are gone. At even positions there is usage, at odd ones a top-up; accounts
+/// go round: position 7 is of account 8, position 10 of account 1.
 pub struct Memory {
     pub cdr: Arc<RatedCdr>,
     pub first: u64,
@@ -338,7 +339,10 @@ impl CdrReader for MemoryReader {
                 self.next += 1;
                 continue;
             }
-            batch.push(CdrView::of(PARTITION, CdrPosition::new(self.next), &self.cdr), Some(hash(self.next)));
+            let cdr = CdrView::of(PARTITION, CdrPosition::new(self.next), &self.cdr);
+            let kind = if self.next % 2 == 0 { CdrKind::Usage } else { CdrKind::TopUp };
+            let cdr = CdrView { kind, account: AccountId::new(1 + self.next % 10), ..cdr };
+            batch.push(cdr, Some(hash(self.next)));
             self.next += 1;
             self.read.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
         }
