@@ -3,6 +3,7 @@
 mod accounts;
 mod catalogue;
 mod charges;
+mod consumers;
 mod sessions;
 mod vouchers;
 
@@ -17,6 +18,7 @@ pub use catalogue::{
     TariffExplain, TariffSimulate, WhatIfUsage,
 };
 pub use charges::{Cdr, Rerate, ReratingCommand, Usage};
+pub use consumers::{ConsumerAsked, ConsumerCommand};
 pub use sessions::{NotificationCommand, SessionAsk, SessionCommand};
 pub use vouchers::{ApprovalCommand, VoucherCommand};
 
@@ -123,6 +125,9 @@ pub enum Command {
     /// Usage rated again on a running system: plan, approve, show, cancel.
     #[command(subcommand)]
     Rerating(ReratingCommand),
+    /// Consumers of CDRs: make, show, move and end them; what they have parked.
+    #[command(subcommand)]
+    Consumer(ConsumerCommand),
 }
 
 /// `ocs serve`.

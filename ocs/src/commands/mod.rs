@@ -8,6 +8,7 @@ mod cdr;
 mod change;
 mod charges;
 mod connection;
+mod consumer;
 mod control;
 mod data;
 mod explain;
@@ -70,6 +71,7 @@ pub fn run(command: Command) -> Result<ExitCode, OpenError> {
         Command::Approval(command) => approval::run(command),
         Command::Notification(command) => notification::run(command),
         Command::Rerating(command) => rerating::run(command),
+        Command::Consumer(command) => consumer::run(command),
     }
 }
 
