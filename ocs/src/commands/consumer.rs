@@ -70,7 +70,9 @@ pub(super) fn run(command: ConsumerCommand) -> Result<ExitCode, OpenError> {
                 let ended = client.delete_consumer(request).await.map_err(|status| unsure(status, &key))?.into_inner();
                 done(asked.output, &format!("{name} is ended"), &json!({ "ended": name, "repeated": ended.repeated }));
             }
-            ConsumerCommand::Parked { name, server, output } => parked(client(&server).await?, full(&name), output).await?,
+            ConsumerCommand::Parked { name, server, output } => {
+                parked(client(&server).await?, full(&name), output).await?
+            }
             ConsumerCommand::Retry { name, positions, asked } => {
                 let (mut client, key) = asking(&asked).await?;
                 let (name, reason) = (full(&name), asked.reason);
@@ -122,7 +124,8 @@ fn start(option: &str, text: &str) -> Result<wire::ConsumerStart, OpenError> {
 fn kind_named(text: &str) -> Result<i32, OpenError> {
     let name = format!("CDR_KIND_{}", text.to_uppercase());
     let kind = wire::CdrKind::from_str_name(&name).filter(|kind| *kind != wire::CdrKind::Unspecified);
-    kind.map(Into::into).ok_or_else(|| OpenError(format!("--kind {text:?} is not known; give one, e.g. usage or top_up")))
+    kind.map(Into::into)
+        .ok_or_else(|| OpenError(format!("--kind {text:?} is not known; give one, e.g. usage or top_up")))
 }
 
 fn kind_shown(kind: wire::CdrKind) -> String {
@@ -207,7 +210,10 @@ fn table(it: &wire::CdrConsumer) {
     println!("last acknowledged     {}", when(&it.ack_time));
     println!("parked                {}", it.parked);
     if it.retrying_position > 0 {
-        println!("being retried         CDR {}, sent {} times of {}", it.retrying_position, it.retrying_attempts, it.max_attempts);
+        println!(
+            "being retried         CDR {}, sent {} times of {}",
+            it.retrying_position, it.retrying_attempts, it.max_attempts
+        );
     }
     if it.instance.is_empty() {
         println!("in the hands of       nobody");

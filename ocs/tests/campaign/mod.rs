@@ -2,6 +2,7 @@
 //! network element that speaks Gy to it.
 
 pub(crate) mod element;
+pub(crate) mod ledger;
 pub(crate) mod phone;
 pub(crate) mod server;
 pub(crate) mod tariff;
