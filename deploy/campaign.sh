@@ -4,7 +4,7 @@
 #
 #   deploy/campaign.sh                         everything, hours; rewrites the campaign section of benches/RESULTS.md
 #   CAMPAIGN_ONLY="faults crash" ...           only these, and only their rows: laws model tariffs documents gy store
-#                                              store-fuzz diameter-fuzz faults crash repeats
+#                                              store-fuzz diameter-fuzz faults crash consumers repeats
 #   CAMPAIGN_SECONDS=60 deploy/campaign.sh     about so many seconds per campaign, after the build; writes no results
 #   CAMPAIGN_SEED=7 ...                        another beginning (1)
 #   CAMPAIGN_PROFILE=dev ...                   another cargo profile (release)
@@ -118,6 +118,7 @@ run fuzz store-fuzz "frames, segments, CDR blocks and whole files, mutated" \
     "$(count_tests -p balance-store --test store -- fuzz::)" -p balance-store --test store -- fuzz::
 run told faults "the whole system over a failing disk, checked request by request" CAMPAIGN_CASES=200
 run told crash "kill -9 under Gy load over TCP, audited against what clients were told" CAMPAIGN_KILLS=50
+run told consumers "a consumer of CDRs and its server killed, the consumer's books against the audit" CAMPAIGN_CASES=300 what_a_consumer
 run told repeats "requests sent twice in every way, against the tariff computed a second way" CAMPAIGN_REQUESTS=6000
 run cases laws "laws of the rating engine: the books balance, replay rebuilds, repeats change nothing" 2000 100000 \
     -p rating-engine --test laws
@@ -137,7 +138,7 @@ done
 # The section's rows: of what ran now its own, of everything else what stands there.
 section_rows() {
     local name
-    for name in laws model tariffs documents gy store store-fuzz diameter-fuzz faults crash repeats; do
+    for name in laws model tariffs documents gy store store-fuzz diameter-fuzz faults crash consumers repeats; do
         if [ -f "$logs/$name.row" ]; then cat "$logs/$name.row"
         else sed -n '/<!-- campaign:begin -->/,/<!-- campaign:end -->/p' "$results" | grep "^| $name |" || true
         fi

@@ -792,6 +792,8 @@ proptest! {
         let cdr = dice.cdr();
         let written = octets(|out| records::encode_cdr(out, &cdr));
         prop_assert_eq!(records::decode_cdr(&written), Ok(StoredCdr::of(&cdr)));
+        let head = records::CdrHead { kind: cdr.kind, account: cdr.account };
+        prop_assert_eq!(records::cdr_head(&written), Ok(head), "what is read first is what is read of the whole");
 
         let parts = cdr_parts(&written).unwrap();
         prop_assert_eq!(&octets(|out| join_cdr(out, parts)), &written);
@@ -1631,6 +1633,49 @@ fn the_format_is_frozen() {
         assert_eq!(records::decode_cdr(&unhex(octets)), Ok(earlier));
     }
 }
+
+/// What is kept of a consumer of CDRs: keys by drawer, and values.
+#[test]
+fn consumers_are_frozen() {
+    let at = Timestamp::from_seconds(1_795_000_000);
+    let consumer = records::Consumer {
+        kinds: vec![CdrKind::Usage, CdrKind::TopUp],
+        accounts: vec![AccountId::new(1_000_042)],
+        max_attempts: 5,
+        created_by: "ann".into(),
+        created: at,
+        resets: 2,
+    };
+    let place = records::ConsumerPlace {
+        next: CdrPosition::new(48_000_124),
+        acked: Some(at),
+        retrying: Some((CdrPosition::new(48_000_125), 3)),
+    };
+    let parked = records::ParkedCdr {
+        reason: "no such account".into(),
+        attempts: 5,
+        since: at,
+        instance: "ledger-1".into(),
+        due: true,
+    };
+    let (consumer_frozen, place_frozen, parked_frozen) = (CONSUMER, CONSUMER_PLACE, PARKED_CDR);
+    for (name, written, frozen) in [
+        ("consumer", octets(|out| records::encode_consumer(out, &consumer)), consumer_frozen),
+        ("place", octets(|out| records::encode_consumer_place(out, &place)), place_frozen),
+        ("parked", octets(|out| records::encode_parked_cdr(out, &parked)), parked_frozen),
+    ] {
+        assert_eq!(hex(&written), frozen.concat(), "{name}");
+    }
+    assert_eq!(records::decode_consumer(&unhex(CONSUMER)), Ok(consumer));
+    assert_eq!(records::decode_consumer_place(&unhex(CONSUMER_PLACE)), Ok(place));
+    assert_eq!(records::decode_parked_cdr(&unhex(PARKED_CDR)), Ok(parked));
+    let drawers = [keys::Drawer::Consumers, keys::Drawer::ConsumerPlaces, keys::Drawer::ParkedCdrs];
+    assert_eq!(drawers.map(|drawer| keys::desk(drawer, b"x")), [[25, b'x'], [26, b'x'], [27, b'x']]);
+}
+
+const CONSUMER: &[&str] = &["0102010201ea843d0503616e6e82f8b2e5bd6802"];
+const CONSUMER_PLACE: &[&str] = &["0103fcd8f11682f8b2e5bd68fdd8f11603"];
+const PARKED_CDR: &[&str] = &["01010f6e6f2073756368206163636f756e740582f8b2e5bd68086c65646765722d31"];
 
 /// A subscriber's names of every kind, as keys of the state and as records have them: those that came later took numbers of their
 /// own.

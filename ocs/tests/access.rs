@@ -30,6 +30,15 @@ const ALLOWED: &str = "
     method                                                          viewer support tariff_author tariff_approver operator finance auditor admin
     /grpc.reflection.v1.ServerReflection/ServerReflectionInfo       yes    yes     yes           yes             yes      yes     yes     yes
     /grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo  yes    yes     yes           yes             yes      yes     yes     yes
+    /ocs.cdr.v1.CdrConsumers/CreateConsumer                         no     no      no            no              no       yes     no      yes
+    /ocs.cdr.v1.CdrConsumers/DeleteConsumer                         no     no      no            no              no       yes     no      yes
+    /ocs.cdr.v1.CdrConsumers/DiscardParked                          no     no      no            no              no       yes     no      yes
+    /ocs.cdr.v1.CdrConsumers/GetConsumer                            no     no      no            no              no       yes     yes     yes
+    /ocs.cdr.v1.CdrConsumers/ListConsumers                          no     no      no            no              no       yes     yes     yes
+    /ocs.cdr.v1.CdrConsumers/ListParked                             no     no      no            no              no       yes     yes     yes
+    /ocs.cdr.v1.CdrConsumers/ResetConsumer                          no     no      no            no              no       yes     no      yes
+    /ocs.cdr.v1.CdrConsumers/RetryParked                            no     no      no            no              no       yes     no      yes
+    /ocs.cdr.v1.CdrConsumption/Consume                              no     no      no            no              no       yes     no      yes
     /ocs.cdr.v1.CdrExport/GetTail                                   no     no      no            no              no       yes     yes     yes
     /ocs.cdr.v1.CdrExport/StreamCdrs                                no     no      no            no              no       yes     yes     yes
     /ocs.cdr.v1.ControlTotals/GetControlTotals                      no     no      no            no              no       yes     yes     yes
