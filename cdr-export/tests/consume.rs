@@ -231,8 +231,8 @@ impl Instance {
 
     /// What comes next, whatever it is.
     async fn any(&mut self) -> Result<Told, Status> {
-        let next = tokio::time::timeout(PATIENCE, self.told.message()).await.expect("something comes");
-        next.map(|response| response.expect("more comes").message.expect("it says something"))
+        let next = tokio::time::timeout(PATIENCE, self.told.message()).await.unwrap();
+        next.map(|response| response.unwrap().message.unwrap())
     }
 
     /// What comes next but signs of life.

@@ -141,6 +141,7 @@ impl App {
             told.send_replace(lsn.get());
         });
         let retention = Arc::new(Retention::default());
+        retention.keep_for(control.clone());
         let consumers = Consumers::open(&running, mark.clone(), retention.clone())?;
         let disk = Tending {
             data: config.data.clone(),

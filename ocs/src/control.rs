@@ -24,6 +24,7 @@ use rating_engine::time::Timestamp;
 
 use crate::audit::unit_name;
 use crate::charging::Charging;
+use crate::disk::{Floor, RetentionFloor};
 use crate::edge::{Beside, DeskRecord, Edge};
 use crate::store::{OpenError, because};
 
@@ -349,6 +350,12 @@ impl ControlTotals {
             }
         }
         Ok(seen.against(&totals, &after))
+    }
+}
+
+impl RetentionFloor for ControlTotals {
+    fn floor(&self) -> Option<Floor> {
+        Some(Floor { from: self.written().next(), holder: "the control totals".to_owned() })
     }
 }
 

@@ -118,8 +118,10 @@ pub struct Removed {
     pub held_octets: u64,
     /// Octets that the store has now.
     pub left_octets: u64,
-    /// Who needs the oldest CDR, if anybody does.
+    /// Who needs the oldest CDR of those that are needed.
     pub holder: Option<Floor>,
+    /// Whether the oldest file is needed: whatever its age, it stays.
+    pub is_oldest_held: bool,
 }
 
 /// Removes the files of the CDR store that are past their retention at `now` and that nobody needs. The newest file always stays.
@@ -158,6 +160,8 @@ pub fn retire(cdrs: &Arc<CdrStore>, keep: Keep, now: Timestamp, retention: &Rete
         removed.cdrs = removed.first_kept.get().saturating_sub(before.get());
     }
     removed.left_octets = total.saturating_sub(removed.octets);
+    let next = segments.iter().map(|(first, _)| *first).find(|first| *first > removed.first_kept);
+    removed.is_oldest_held = holder.as_ref().zip(next).is_some_and(|(floor, next)| floor.from < next);
     removed.holder = holder;
     Ok(removed)
 }
@@ -274,7 +278,7 @@ impl Tending {
         let limit = keep.octets.unwrap_or(0);
         let near = limit > 0 && removed.left_octets / 100 >= limit / 10_000 * NEAR_PERCENT;
         if let Some(Floor { from, holder }) = &removed.holder
-            && is_news(&mut warned.held, removed.held_octets > 0 || near)
+            && is_news(&mut warned.held, removed.held_octets > 0 || near && removed.is_oldest_held)
         {
             tracing::warn!(
                 %holder,

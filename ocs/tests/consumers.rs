@@ -470,7 +470,7 @@ fn what_no_consumer_has_acknowledged_is_not_removed_for_its_age_or_for_want_of_r
     let removed = retire(&cdrs, keep, year, &retention).unwrap();
     assert_eq!((removed.cdrs, removed.first_kept), (0, at(1)));
     assert_eq!(removed.holder, Some(Floor { from: at(1), holder: "consumers/ledger".to_owned() }));
-    assert!(removed.held_octets > 4 << 20, "all files but the last are held: {removed:?}");
+    assert!(removed.held_octets > 4 << 20 && removed.is_oldest_held, "all files but the last are held: {removed:?}");
 
     // Half of it is acknowledged, CDR 1000 is parked: what lies before it may go.
     let hold = Book(consumers.clone()).take("ledger", "one", false).unwrap();
@@ -508,7 +508,33 @@ fn what_no_consumer_has_acknowledged_is_not_removed_for_its_age_or_for_want_of_r
     assert_eq!(hold.with(|_| ()), Err(Lost::Deleted));
     assert_eq!(hold.write(), Err(Lost::Deleted), "what was lost writes nothing");
     let removed = retire(&running.store.cdrs, keep, year, &retention).unwrap();
-    assert_eq!(removed.holder, None);
+    assert_eq!((removed.holder, removed.is_oldest_held), (None, false));
     drop(hold);
+    running.shutdown();
+}
+
+/// Control totals are a floor like any other: what is not in written sums stays.
+#[test]
+fn what_is_not_in_the_control_totals_stays() {
+    let machine = Machine::filled();
+    let (running, _, retention, _) = machine.run();
+    let (cdrs, partition) = (running.store.cdrs.clone(), rating_engine::ids::PartitionId::new(0));
+    let totals = Arc::new(ocs::control::ControlTotals::open(&running.store.edge, cdrs.clone(), partition).unwrap());
+    retention.keep_for(totals.clone());
+    for number in 0..3000 {
+        let lsn = top_up(&running.charging, number, BEGIN);
+        if number % 500 == 0 {
+            running.charging.journal.mark().wait_for(lsn).unwrap();
+        }
+    }
+    cdrs.mark().wait_for(at(3000)).unwrap();
+    let keep = Keep { millis: None, octets: Some(1), millis_min: 0 };
+    let removed = retire(&cdrs, keep, BEGIN, &retention).unwrap();
+    assert_eq!((removed.cdrs, removed.is_oldest_held), (0, true));
+    assert_eq!(removed.holder.unwrap().holder, "the control totals");
+    totals.stop();
+    totals.run(&running.charging);
+    let removed = retire(&cdrs, keep, BEGIN, &retention).unwrap();
+    assert!(removed.cdrs > 0 && cdrs.segments().unwrap().len() == 1, "{removed:?}");
     running.shutdown();
 }

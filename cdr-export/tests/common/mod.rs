@@ -340,7 +340,7 @@ impl CdrReader for MemoryReader {
                 continue;
             }
             let cdr = CdrView::of(PARTITION, CdrPosition::new(self.next), &self.cdr);
-            let kind = if self.next % 2 == 0 { CdrKind::Usage } else { CdrKind::TopUp };
+            let kind = if self.next.is_multiple_of(2) { CdrKind::Usage } else { CdrKind::TopUp };
             let cdr = CdrView { kind, account: AccountId::new(1 + self.next % 10), ..cdr };
             batch.push(cdr, Some(hash(self.next)));
             self.next += 1;

@@ -193,7 +193,7 @@ mod tests {
         assert_eq!(encoded.encoded_len(), message.encoded_len());
 
         let mut encoder = ResponseEncoder::default();
-        encoder.push(|fields| fields.uint(2, 7));
+        encoder.push(|fields| fields.uint(2, 7u64));
         let encoded = encoder.finish_delivery(3);
         let record = Some(RatedCdr { position: 7, ..RatedCdr::default() });
         let message = consume_response::Message::Delivery(ParkedDelivery { record, attempts: 3 });
