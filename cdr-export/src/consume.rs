@@ -142,7 +142,7 @@ impl Default for ConsumeLimits {
         Self {
             export: ExportLimits { streams_max: 128, ..ExportLimits::default() },
             lease: Duration::from_secs(30),
-            write_pause: Duration::from_millis(2),
+            write_pause: Duration::from_millis(1),
             passing: Duration::from_secs(1),
         }
     }

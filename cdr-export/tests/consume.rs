@@ -374,6 +374,36 @@ async fn what_is_acknowledged_is_durable_before_it_is_confirmed() {
     assert_eq!(last, Some(Told::Acked(wire::CdrsAcked { position: 100 })));
 }
 
+/// A client that acknowledges each of 20,000 CDRs as fast as it can costs no more entries than there are pauses between them.
+#[tokio::test]
+async fn acknowledging_without_end_costs_an_entry_a_pause() {
+    let pause = Duration::from_millis(20);
+    let limits = ConsumeLimits { write_pause: pause, ..quick() };
+    let (client, _, book) = serve(Memory::new(1, 20_000), Book::new(1, Selection::default()), limits).await;
+    let (mut one, _) = Instance::open(&client, open("one", 20_000)).await;
+    assert_eq!(one.positions(20_000).await.len(), 20_000);
+    let began = std::time::Instant::now();
+    let say = one.say.clone();
+    let saying = tokio::spawn(async move {
+        for position in 1..=20_000 {
+            let message = Some(Say::Ack(wire::AckCdrs { position }));
+            say.send(wire::ConsumeRequest { message }).await.unwrap();
+        }
+    });
+    let (mut confirmed, mut confirmations) = (0, 0u64);
+    while confirmed < 20_000 {
+        match one.next().await.unwrap() {
+            Told::Acked(acked) if acked.position > confirmed => confirmed = acked.position,
+            other => panic!("{other:?} after {confirmed}"),
+        }
+        confirmations += 1;
+    }
+    saying.await.unwrap();
+    let pauses = u64::try_from(began.elapsed().as_micros() / pause.as_micros()).unwrap();
+    let entries = book.entries.load(Ordering::SeqCst);
+    assert!(entries <= pauses + 1 && confirmations <= entries, "{entries} entries in {pauses} pauses");
+}
+
 #[tokio::test]
 async fn one_instance_at_a_time_has_a_consumer() {
     let (client, _, book) = serve(Memory::new(1, 100), Book::new(1, Selection::default()), quick()).await;
