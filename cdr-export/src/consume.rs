@@ -33,7 +33,7 @@ use tonic::{Code, Request, Response, Status, Streaming};
 
 use crate::consumer::{Misstep, Nacked, Progress, Saying};
 use crate::cursor::{CdrBatch, CdrFeed, FeedStopped};
-use crate::pump::{Drawn, Portion, Pump, Taken, available, no_result};
+use crate::pump::{Drawn, Portion, Pump, Taken, available, check_start, no_result};
 use crate::service::{invalid, stopping, too_many};
 use crate::stats::{ExportStats, Standing};
 use crate::{ExportLimits, Selection};
@@ -48,6 +48,8 @@ const MESSAGE_OCTETS_MAX: usize = 64 << 10;
 const INSTANCE_OCTETS_MAX: usize = 128;
 /// Octets of a reason.
 const REASON_OCTETS_MAX: usize = 256;
+/// What to do when the process is about to end.
+const LATER: &str = "open the consumer again later";
 /// What stands before a consumer's name.
 const CONSUMERS: &str = "consumers/";
 
@@ -108,6 +110,8 @@ pub enum HoldRefusal {
         /// Since when.
         since: Timestamp,
     },
+    /// The process is about to end.
+    Stopping,
 }
 
 /// Why an instance has a consumer no more.
@@ -122,6 +126,8 @@ pub enum Lost {
     Reset,
     /// A person ended it.
     Deleted,
+    /// The process is about to end.
+    Stopping,
 }
 
 /// Limits of consumers' streams, beside those of every stream.
@@ -226,6 +232,7 @@ impl From<Lost> for Ended {
             Lost::Deleted => {
                 ("CONSUMER_DELETED", "somebody ended the consumer; make another one, or stop asking for it".to_owned())
             }
+            Lost::Stopping => return stopping(LATER).into(),
         };
         Self::With(status(Code::Aborted, reason, words))
     }
@@ -260,6 +267,8 @@ impl<F: CdrFeed, B: ConsumerBook> Arriving<F, B> {
         }
         let hold = self.book.take(name, &instance, take_over).map_err(|refusal| not_taken(refusal, &consumer))?;
         let (next, parked) = hold.with(|progress| (progress.place().next, progress.parked().len()))?;
+        // Neither can be, unless the CDR store is not of the same time as the rest of the folder.
+        check_start("the consumer's position", next, self.feed.extent())?;
         let (feed, limits, selection) = (self.feed, self.limits, hold.selection());
         let opened = ConsumerOpened {
             next_position: next.get(),
@@ -405,7 +414,7 @@ impl<F: CdrFeed, H: ConsumerHold> Consumption<F, H> {
                 }
                 Event::Durable(Ok(())) => self.confirm(),
                 Event::Durable(Err(FeedStopped)) | Event::More(Err(FeedStopped)) => {
-                    return Err(stopping("open the consumer again later").into());
+                    return Err(stopping(LATER).into());
                 }
                 Event::WriteDue => self.write()?,
                 Event::Room(place) => self.fill(place)?,
@@ -761,6 +770,7 @@ fn not_taken(refusal: HoldRefusal, name: &str) -> Ended {
             "CONSUMER_NOT_FOUND",
             format!("{name} is not known; make it first, or check the name"),
         ),
+        HoldRefusal::Stopping => stopping(LATER),
         HoldRefusal::Held { instance, since } => status_about(
             Code::FailedPrecondition,
             "CONSUMER_HELD",

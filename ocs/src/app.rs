@@ -220,7 +220,7 @@ impl App {
         let streams = export.stats();
         let book = Arc::new(Book(consumers.clone()));
         let consumption = CdrConsumptionService::new(feed, book, ConsumeLimits::default(), streams.clone());
-        let care = ConsumersService::new(Arc::new(Care(consumers)));
+        let care = ConsumersService::new(Arc::new(Care(consumers.clone())));
         let turned_away = gate.turned_away();
         let guarded = doors::grpc_server().layer(CountCalls::new(telemetry.clone())).layer(gate);
         let (router, health) = ocs_api::router(guarded, desk, clock_access).await.map_err(because("gRPC"))?;
@@ -257,6 +257,7 @@ impl App {
         tell_service_manager("STOPPING=1");
         health.set_service_status("", tonic_health_not_serving()).await;
         stop.send_replace(true);
+        consumers.stop();
         let _ = gy_server.await;
         // Streams that follow never end by themselves, and what is asked must not outlive what it is asked of.
         let cut = grpc_server.abort_handle();

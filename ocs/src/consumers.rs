@@ -11,6 +11,7 @@
 //! - a hold that was lost changes and writes nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 
 use balance_store::CdrStore;
@@ -55,6 +56,7 @@ pub struct Consumers {
     /// Held over a whole change by people: remembered requests by their time.
     changing: Mutex<BTreeSet<(Timestamp, DeskKey)>>,
     known: RwLock<BTreeMap<Box<str>, Arc<Kept>>>,
+    is_stopping: AtomicBool,
 }
 
 /// One consumer.
@@ -147,10 +149,22 @@ impl Consumers {
             let done = records::decode_done_request(&value).map_err(because("a request of the desk"))?;
             requests.insert((done.at, key));
         }
-        let (changing, known) = (Mutex::new(requests), RwLock::new(known));
-        let consumers = Arc::new(Self { charging, cdrs, mark, retention, changing, known });
+        let (changing, known, is_stopping) = (Mutex::new(requests), RwLock::new(known), AtomicBool::new(false));
+        let consumers = Arc::new(Self { charging, cdrs, mark, retention, changing, known, is_stopping });
         consumers.retention.keep_for(consumers.clone());
         Ok(consumers)
+    }
+
+    /// Has streams end: what they were told is written, and nobody gets a consumer any more.
+    pub fn stop(&self) {
+        self.is_stopping.store(true, Ordering::Release);
+        for kept in self.all() {
+            let mut held = kept.held.lock();
+            self.append(&kept, &mut held, Vec::new(), None);
+            held.wrest(Lost::Stopping);
+            drop(held);
+            kept.changes.send_replace(());
+        }
     }
 
     fn find(&self, name: &str) -> Option<Arc<Kept>> {
@@ -559,6 +573,10 @@ impl ConsumerBook for Book {
             let mut held = kept.held.lock();
             if held.is_gone {
                 return Err(HoldRefusal::Unknown);
+            }
+            // Under the lock: whoever stops comes by afterwards.
+            if consumers.is_stopping.load(Ordering::Acquire) {
+                return Err(HoldRefusal::Stopping);
             }
             if let Some(Holder { instance, since, .. }) = held.holder.as_ref().filter(|_| !take_over) {
                 return Err(HoldRefusal::Held { instance: instance.clone(), since: *since });

@@ -346,6 +346,25 @@ fn people_look_after_consumers_from_the_command_line() {
     server.kill();
     server.restart();
     assert_eq!(json(&server, &["consumer", "list"]), serde_json::json!([]), "also after kill -9");
+    // Whoever has one when the server stops is told so, and what it has acknowledged is there afterwards.
+    ask(&server, &["consumer", "create", "ledger", "--reason", "again", "--key", "f"]);
+    runtime.block_on(async {
+        let channel = ledger::channel(server.grpc).await.unwrap();
+        let (mut own, _) = Instance::open(channel, opening("four")).await.unwrap();
+        assert!(matches!(next(&mut own).await, Told::Batch(_)));
+        own.say(Say::Ack(wire::AckCdrs { position: base + 5 })).await;
+        assert!(matches!(next(&mut own).await, Told::Acked(it) if it.position == base + 5));
+        server.ask_to_stop();
+        let ended = loop {
+            if let Err(status) = own.next().await {
+                break status;
+            }
+        };
+        assert_eq!((ended.code(), &*reason(&ended)), (Code::Unavailable, "STOPPING"));
+    });
+    server.stopped();
+    server.restart();
+    assert_eq!(json(&server, &["consumer", "show", "ledger"])["next"], base + 6);
     server.ask_to_stop();
     server.stopped();
     assert_eq!(server.audit()["cdrs"], base + 9);
