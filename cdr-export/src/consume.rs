@@ -252,8 +252,8 @@ impl<F: CdrFeed, B: ConsumerBook> Arriving<F, B> {
     async fn serve(mut self, answers: mpsc::Sender<Answer>) -> Result<(), Ended> {
         let lease = self.limits.lease;
         let first = tokio::time::timeout(lease, self.heard.message()).await.map_err(|_| silent(lease))?;
-        // A broken connection needs no answer, and nothing has happened.
-        let Some(Heard::Open(open)) = first.map_err(|_| Ended::ByClient)?.and_then(|request| request.message) else {
+        let first = first.map_err(|status| unreadable(&status))?;
+        let Some(Heard::Open(open)) = first.and_then(|request| request.message) else {
             let words = "the first message is no Open; say which consumer, and who you are";
             return Err(status(Code::InvalidArgument, "OPEN_MISSING", words).into());
         };
@@ -406,8 +406,9 @@ impl<F: CdrFeed, H: ConsumerHold> Consumption<F, H> {
                     self.hear(request)?;
                 }
                 Event::Heard(Ok(None)) => self.is_over = true,
-                // The connection broke. What was acknowledged is written when the hold is let go of.
-                Event::Heard(Err(_)) | Event::Gone => return Err(Ended::ByClient),
+                Event::Heard(Err(status)) => return Err(unreadable(&status)),
+                // What was acknowledged is written when the hold is let go of.
+                Event::Gone => return Err(Ended::ByClient),
                 Event::Changed => {
                     self.changed = true;
                     self.hold.with(|_| ())?;
@@ -761,6 +762,11 @@ fn silent(lease: Duration) -> Ended {
         lease.as_secs()
     );
     status(Code::Aborted, "LEASE_EXPIRED", words).into()
+}
+
+/// What was heard is no message, or too long; or the connection broke, and nobody is told.
+fn unreadable(status: &Status) -> Ended {
+    invalid(format!("a message cannot be read: {}; say what the .proto file says", status.message())).into()
 }
 
 fn not_taken(refusal: HoldRefusal, name: &str) -> Ended {

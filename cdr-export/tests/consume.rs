@@ -314,13 +314,7 @@ async fn credits_bound_what_is_sent_and_acknowledgements_move_the_place() {
     // What is done is confirmed, once more when it is said once more, and moves the place.
     for position in [30, 60, 45] {
         one.ack(position).await;
-    }
-    let mut confirmed = 0;
-    while confirmed < 60 {
-        match one.next().await.unwrap() {
-            Told::Acked(acked) => confirmed = acked.position,
-            other => panic!("{other:?}"),
-        }
+        assert_eq!(one.next().await.unwrap(), Told::Acked(wire::CdrsAcked { position }));
     }
     assert_eq!(book.next(), 61);
     one.grant(1000).await;
@@ -444,6 +438,18 @@ async fn what_may_not_be_said_ends_the_stream_by_its_code_and_changes_nothing() 
         (nack(31, park), Code::OutOfRange, "POSITION_NOT_SENT", "CDR 31"),
         (nack(20, park), Code::FailedPrecondition, "POSITION_DONE", "CDR 20"),
         (nack(22, wire::NackAction::Unspecified), Code::InvalidArgument, "INVALID_FIELD", "nack.action"),
+        (
+            Say::Nack(wire::NackCdr { position: 22, action: park.into(), reason: "x".repeat(257) }),
+            Code::InvalidArgument,
+            "INVALID_FIELD",
+            "nack.reason",
+        ),
+        (
+            Say::Nack(wire::NackCdr { position: 22, action: park.into(), reason: "x".repeat(100_000) }),
+            Code::InvalidArgument,
+            "INVALID_FIELD",
+            "cannot be read",
+        ),
         (Say::AckParked(wire::AckParkedCdr { position: 25 }), Code::OutOfRange, "POSITION_NOT_SENT", "ack_parked"),
         (again(), Code::InvalidArgument, "OPEN_MISSING", "Open comes once"),
     ] {
