@@ -267,7 +267,12 @@ impl ControlTotals {
             let over = self.over.load(Ordering::Acquire) || charging.journal.has_failed();
             if over || followed.elapsed() >= FOLLOW_EVERY {
                 followed = Instant::now();
-                let caught_up = self.following.lock().catch_up(&self.cdrs);
+                // In the end what was charged last is still on its way to the CDR store; it is in the last sums, too.
+                let caught_up = if over && !charging.journal.has_failed() {
+                    self.totals(&charging.journal).map(drop)
+                } else {
+                    self.following.lock().catch_up(&self.cdrs)
+                };
                 // Said once: charging needs none of it.
                 if let Err(reason) = &caught_up
                     && failure.as_ref() != Some(reason)
