@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use prost::Message;
 
 /// Every file with a service; what they import comes with them.
-const FILES: [&str; 14] = [
+const FILES: [&str; 15] = [
     CDR_FILE,
     "ocs/cdr/v1/totals.proto",
     CONSUMERS_FILE,

@@ -792,7 +792,8 @@ proptest! {
         let cdr = dice.cdr();
         let written = octets(|out| records::encode_cdr(out, &cdr));
         prop_assert_eq!(records::decode_cdr(&written), Ok(StoredCdr::of(&cdr)));
-        let head = records::CdrHead { kind: cdr.kind, account: cdr.account };
+        let has_crossings = !cdr.crossings.is_empty();
+        let head = records::CdrHead { kind: cdr.kind, account: cdr.account, has_crossings };
         prop_assert_eq!(records::cdr_head(&written), Ok(head), "what is read first is what is read of the whole");
 
         let parts = cdr_parts(&written).unwrap();
