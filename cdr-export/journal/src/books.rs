@@ -105,7 +105,8 @@ impl Books {
     /// Opens the books in a folder, which is made where there is none.
     pub(crate) fn open(folder: &Path, map: Map, days: Days) -> Result<Self, Failure> {
         let path = folder.join("books.sqlite");
-        let failed = |doing: &str, error: &dyn std::fmt::Display| Failure(format!("{doing} {}: {error}", path.display()));
+        let failed =
+            |doing: &str, error: &dyn std::fmt::Display| Failure(format!("{doing} {}: {error}", path.display()));
         std::fs::create_dir_all(folder).map_err(|error| failed("making the folder of", &error))?;
         let file = Connection::open(&path).map_err(|error| failed("opening", &error))?;
         let prepared = file
@@ -140,7 +141,8 @@ impl Books {
         let mut left = Vec::new();
         for cdr in records.iter().filter(|cdr| cdr.position >= place.next) {
             if let Err(reason) = book_one(&transaction, &self.map, &self.days, cdr)? {
-                transaction.execute("INSERT INTO parked (position, reason) VALUES (?1, ?2)", params![cdr.position, reason])?;
+                transaction
+                    .execute("INSERT INTO parked (position, reason) VALUES (?1, ?2)", params![cdr.position, reason])?;
                 left.push((cdr.position, reason));
             }
         }
@@ -177,7 +179,8 @@ impl Books {
 
     /// The journal from a day to a day, in the order of days, kinds and codes.
     pub(crate) fn journal(&self, from: &str, to: &str) -> Result<Vec<Entry>, Failure> {
-        let sql = "SELECT e.day, e.kind, e.ledger_code, e.period, e.currency, e.cdrs, p.account, p.micros FROM entries e
+        let sql =
+            "SELECT e.day, e.kind, e.ledger_code, e.period, e.currency, e.cdrs, p.account, p.micros FROM entries e
              JOIN postings p USING (day, kind, ledger_code, period, currency)
              WHERE e.day >= ?1 AND e.day <= ?2
              ORDER BY e.day, e.kind, e.ledger_code, e.period, e.currency, p.account";

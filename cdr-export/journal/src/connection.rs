@@ -77,7 +77,8 @@ impl Server {
                 Says(Some(value))
             }
         };
-        let channel = endpoint.connect().await.map_err(|error| malformed(&format!("no server answers there: {error}")))?;
+        let channel =
+            endpoint.connect().await.map_err(|error| malformed(&format!("no server answers there: {error}")))?;
         Ok(InterceptedService::new(channel, says))
     }
 }

@@ -82,7 +82,11 @@ impl Drop for Beating {
 }
 
 /// Follows until the end that is wanted.
-pub(crate) async fn follow(connection: Connection, books: &mut Books, following: &Following) -> Result<Followed, Failure> {
+pub(crate) async fn follow(
+    connection: Connection,
+    books: &mut Books,
+    following: &Following,
+) -> Result<Followed, Failure> {
     let (voice, requests) = mpsc::channel(WAITING);
     let voice = Voice(voice);
     let open = wire::OpenConsumer {
@@ -195,7 +199,9 @@ fn start(books: &mut Books, opened: &wire::ConsumerOpened) -> Result<Place, Fail
     let Some(place) = books.place()? else { return books.begin(opened.partition, opened.next_position) };
     if place.partition != opened.partition {
         let (own, other) = (place.partition, opened.partition);
-        return Err(Failure(format!("the books are of partition {own}, the server has {other}: these are other books")));
+        return Err(Failure(format!(
+            "the books are of partition {own}, the server has {other}: these are other books"
+        )));
     }
     if opened.next_position > place.next {
         let (next, goes_on) = (place.next, opened.next_position);

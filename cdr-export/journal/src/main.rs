@@ -237,7 +237,9 @@ async fn check(what: What) -> Result<ExitCode, Failure> {
     let totals = client.get_control_totals(wire::GetControlTotalsRequest::default()).await?.into_inner();
     let through = totals.through_position;
     if books.place()?.is_some_and(|place| place.next > through.saturating_add(1)) {
-        return Err(Failure(format!("the books are beyond CDR {through}, the server's last: they are of another system")));
+        return Err(Failure(format!(
+            "the books are beyond CDR {through}, the server's last: they are of another system"
+        )));
     }
     if books.place()?.is_none_or(|place| place.next <= through) {
         follow(what.server.connect().await?, &mut books, &what.following(Until::Position(through))).await?;
@@ -250,7 +252,8 @@ async fn check(what: What) -> Result<ExitCode, Failure> {
         )));
     }
     let mut findings = compare(&books.kinds()?, &totals);
-    findings.extend(books.parked()?.into_iter().map(|(position, reason)| format!("CDR {position} {reason}: it is parked")));
+    findings
+        .extend(books.parked()?.into_iter().map(|(position, reason)| format!("CDR {position} {reason}: it is parked")));
     for finding in &findings {
         println!("  - {finding}");
     }
@@ -278,7 +281,10 @@ fn compare(own: &[KindSum], totals: &wire::GetControlTotalsResponse) -> Vec<Stri
     };
     let differing = keys.into_iter().filter(|key| of(own, key) != of(&said, key)).map(|key| {
         let ((cdrs, micros), (theirs, said)) = (of(own, key), of(&said, key));
-        format!("{} in {}: {cdrs} CDRs of {micros} micro-units are booked, the server has {theirs} of {said}", key.0, key.1)
+        format!(
+            "{} in {}: {cdrs} CDRs of {micros} micro-units are booked, the server has {theirs} of {said}",
+            key.0, key.1
+        )
     });
     differing.collect()
 }

@@ -102,7 +102,10 @@ impl Map {
         }
         if money.checked_neg() != Some(amount.mantissa) || amount.scale != 6 {
             let said = amount.mantissa;
-            return Err(Unbookable(format!("says an amount of {said}e-{}, but {money} micro-units moved", amount.scale)));
+            return Err(Unbookable(format!(
+                "says an amount of {said}e-{}, but {money} micro-units moved",
+                amount.scale
+            )));
         }
         Ok(postings)
     }
@@ -175,7 +178,13 @@ mod tests {
     fn cdr(kind: CdrKind, ledger_code: &str, movements: Vec<Movement>) -> RatedCdr {
         let money = movements.iter().filter(|it| it.holding() == Holding::Money);
         let amount = Money { mantissa: -money.map(|it| it.delta).sum::<i64>(), scale: 6, currency: "EUR".into() };
-        RatedCdr { kind: kind.into(), amount: Some(amount), movements, ledger_code: ledger_code.into(), ..RatedCdr::default() }
+        RatedCdr {
+            kind: kind.into(),
+            amount: Some(amount),
+            movements,
+            ledger_code: ledger_code.into(),
+            ..RatedCdr::default()
+        }
     }
 
     fn said(cdr: &RatedCdr) -> Vec<(String, i64)> {
@@ -189,7 +198,10 @@ mod tests {
     #[test]
     fn a_top_up_is_a_liability() {
         let paid = cdr(CdrKind::TopUp, "", vec![movement(MAIN.0, MAIN.1, 10_000_000)]);
-        assert_eq!(said(&paid), [("liabilities:contract:prepaid".into(), -10_000_000), ("assets:cash:clearing".into(), 10_000_000)]);
+        assert_eq!(
+            said(&paid),
+            [("liabilities:contract:prepaid".into(), -10_000_000), ("assets:cash:clearing".into(), 10_000_000)]
+        );
         // 3.00 of it repay a debt.
         let repaid = [movement(PayerKind::Debt, MAIN.1, 3_000_000), movement(MAIN.0, MAIN.1, 7_000_000)];
         let repaid = said(&cdr(CdrKind::TopUp, "", repaid.into()));
@@ -203,9 +215,15 @@ mod tests {
     fn usage_of_paid_money_is_revenue_and_of_a_bonus_is_none() {
         let used = [movement(MAIN.0, MAIN.1, -2_000_000), movement(PayerKind::Bucket, Origin::Granted, -1_000_000)];
         let used = cdr(CdrKind::Usage, "4500", used.into());
-        assert_eq!(said(&used), [("liabilities:contract:prepaid".into(), 2_000_000), ("revenue:usage:4500".into(), -2_000_000)]);
+        assert_eq!(
+            said(&used),
+            [("liabilities:contract:prepaid".into(), 2_000_000), ("revenue:usage:4500".into(), -2_000_000)]
+        );
         let on_credit = cdr(CdrKind::Usage, "", vec![movement(PayerKind::Credit, Origin::Paid, -500_000)]);
-        assert_eq!(said(&on_credit), [("assets:receivable:unbilled".into(), 500_000), ("revenue:usage".into(), -500_000)]);
+        assert_eq!(
+            said(&on_credit),
+            [("assets:receivable:unbilled".into(), 500_000), ("revenue:usage".into(), -500_000)]
+        );
     }
 
     /// A bundle of 9.00: the fee is taken, what it paid for units is deferred; a third used is 3.00 of revenue, the rest lapses.
@@ -214,11 +232,20 @@ mod tests {
         let fee = said(&cdr(CdrKind::Recurring, "4600", vec![movement(MAIN.0, MAIN.1, -9_000_000)]));
         assert_eq!(fee, [("liabilities:contract:prepaid".into(), 9_000_000), ("revenue:fees:4600".into(), -9_000_000)]);
         let opened = said(&cdr(CdrKind::Allowance, "4600", vec![units(300, 9_000_000)]));
-        assert_eq!(opened, [("liabilities:contract:deferred".into(), -9_000_000), ("revenue:fees:4600".into(), 9_000_000)]);
+        assert_eq!(
+            opened,
+            [("liabilities:contract:deferred".into(), -9_000_000), ("revenue:fees:4600".into(), 9_000_000)]
+        );
         let used = said(&cdr(CdrKind::Usage, "4500", vec![units(-100, -3_000_000)]));
-        assert_eq!(used, [("liabilities:contract:deferred".into(), 3_000_000), ("revenue:usage:4500".into(), -3_000_000)]);
+        assert_eq!(
+            used,
+            [("liabilities:contract:deferred".into(), 3_000_000), ("revenue:usage:4500".into(), -3_000_000)]
+        );
         let lapsed = said(&cdr(CdrKind::Expiry, "4600", vec![units(-200, -6_000_000)]));
-        assert_eq!(lapsed, [("liabilities:contract:deferred".into(), 6_000_000), ("revenue:breakage".into(), -6_000_000)]);
+        assert_eq!(
+            lapsed,
+            [("liabilities:contract:deferred".into(), 6_000_000), ("revenue:breakage".into(), -6_000_000)]
+        );
     }
 
     #[test]
