@@ -4,7 +4,7 @@
 #
 #   deploy/campaign.sh                         everything, hours; rewrites the campaign section of benches/RESULTS.md
 #   CAMPAIGN_ONLY="faults crash" ...           only these, and only their rows: laws model tariffs documents gy store
-#                                              store-fuzz diameter-fuzz faults crash consumers repeats
+#                                              store-fuzz diameter-fuzz faults crash consumers journal repeats
 #   CAMPAIGN_SECONDS=60 deploy/campaign.sh     about so many seconds per campaign, after the build; writes no results
 #   CAMPAIGN_SEED=7 ...                        another beginning (1)
 #   CAMPAIGN_PROFILE=dev ...                   another cargo profile (release)
@@ -107,9 +107,20 @@ told() {
     note "$name" "$what" "$(own_words "$name" "$name")" "$seed" "$started" "$status"
 }
 
+# journal NAME WHAT: books of a million charged events, the consumer killed 50 times and the server 10.
+journal() {
+    local what="$2" started status=0
+    started=$(date +%s)
+    say "journal: $what${seconds:+ (at most about $seconds s)}"
+    env ${seconds:+CAMPAIGN_SECONDS="$seconds"} CAMPAIGN_SEED="$seed" CAMPAIGN_KILLS=50 CAMPAIGN_RATE=20000 CAMPAIGN_SUBSCRIBERS=2000 \
+        cargo test --quiet --locked --profile "$profile" -p ocs -p ocs-journal --test books -- --nocapture --test-threads=1 \
+        >"$logs/journal.log" 2>&1 || status=1
+    note journal "$what" "$(own_words journal journal)" "$seed" "$started" "$status"
+}
+
 say "building the campaigns ($profile)"
 # Of some campaigns each builds what it needs: all tests take long.
-[ -n "$only" ] || cargo test --quiet --locked --profile "$profile" --no-run -p rating-engine -p balance-store -p diameter -p ocs || exit 1
+[ -n "$only" ] || cargo test --quiet --locked --profile "$profile" --no-run -p rating-engine -p balance-store -p diameter -p ocs -p ocs-journal || exit 1
 
 # The longest first: side by side, the short ones fill up what is left.
 run fuzz diameter-fuzz "Diameter headers, AVPs, messages, the input of a peer, Gy requests and answers, mutated" \
@@ -119,6 +130,7 @@ run fuzz store-fuzz "frames, segments, CDR blocks and whole files, mutated" \
 run told faults "the whole system over a failing disk, checked request by request" CAMPAIGN_CASES=200
 run told crash "kill -9 under Gy load over TCP, audited against what clients were told" CAMPAIGN_KILLS=50
 run told consumers "a consumer of CDRs and its server killed, the consumer's books against the audit" CAMPAIGN_CASES=300 what_a_consumer
+run journal journal "kills of the reference consumer and of the server, its books against control totals, audit and hledger"
 run told repeats "requests sent twice in every way, against the tariff computed a second way" CAMPAIGN_REQUESTS=6000
 run cases laws "laws of the rating engine: the books balance, replay rebuilds, repeats change nothing" 2000 100000 \
     -p rating-engine --test laws
@@ -138,7 +150,7 @@ done
 # The section's rows: of what ran now its own, of everything else what stands there.
 section_rows() {
     local name
-    for name in laws model tariffs documents gy store store-fuzz diameter-fuzz faults crash consumers repeats; do
+    for name in laws model tariffs documents gy store store-fuzz diameter-fuzz faults crash consumers journal repeats; do
         if [ -f "$logs/$name.row" ]; then cat "$logs/$name.row"
         else sed -n '/<!-- campaign:begin -->/,/<!-- campaign:end -->/p' "$results" | grep "^| $name |" || true
         fi

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Installs what the peer tests need and this machine lacks: tshark, freeDiameter, openssl, strace and python3-venv with apt (as
+# Installs what the peer tests need and this machine lacks: tshark, freeDiameter, openssl, strace, hledger and python3-venv with apt (as
 # root only), python-diameter, jsonschema, PyYAML and grpcio with reflection into target/peers-venv with pip. Says what is missing and goes on: a test that
 # needs it skips itself. What is there in the end stands in target/peers-installed, a name a line. PEERS_NO_INSTALL=1 only looks.
 root="$(cd "$(dirname "$0")/../../.." && pwd)"
@@ -10,6 +10,7 @@ have tshark && have text2pcap || missing="$missing tshark"
 have freeDiameterd || missing="$missing freediameterd freediameter-extensions"
 have openssl || missing="$missing openssl"
 have strace || missing="$missing strace"
+have hledger || missing="$missing hledger"
 have python3 && python3 -c 'import ensurepip' 2>/dev/null || missing="$missing python3-venv"
 if [ -n "$missing" ] && [ -z "$PEERS_NO_INSTALL" ] && have apt-get && [ "$(id -u)" = 0 ]; then
     export DEBIAN_FRONTEND=noninteractive
@@ -39,6 +40,7 @@ mkdir -p "$root/target"
     have freeDiameterd && echo freediameter
     have openssl && echo openssl
     have strace && echo strace
+    have hledger && echo hledger
     "$venv/bin/python" -c 'import diameter' 2>/dev/null && echo python-diameter
     "$venv/bin/python" -c 'import jsonschema' 2>/dev/null && echo jsonschema
     "$venv/bin/python" -c 'import yaml' 2>/dev/null && echo PyYAML
