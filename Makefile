@@ -14,9 +14,9 @@ help: ## Say what can be made
 setup: ## Install or name what the build needs; compile RocksDB once
 	@deploy/setup.sh
 
-build: setup ## Build target/release/ocs, and ocs-journal
+build: setup ## Build target/release/ocs, ocs-journal and ocs-cdr-files
 	@echo "==> building target/release/ocs (a first build takes a few minutes)" >&2
-	cargo build --release --locked -p ocs -p ocs-journal
+	cargo build --release --locked -p ocs -p ocs-journal -p ocs-cdr-files
 
 demo: build ## Real Gy traffic against ten thousand subscribers, audited
 	deploy/demo.sh $(DEMO_SECONDS) $(DEMO_SUBSCRIBERS)

@@ -14,14 +14,16 @@ fn dependencies(manifest: &str) -> Vec<&str> {
     names
 }
 
-const OURS: [&str; 9] = [
+const OURS: [&str; 11] = [
     "rating-engine",
     "diameter",
     "diameter-tcp",
     "balance-store",
     "cdr-export",
+    "cdr-client",
     "ocs-api",
     "ocs-journal",
+    "ocs-cdr-files",
     "ocs-proto",
     "ocs",
 ];
@@ -36,7 +38,9 @@ fn packages_point_inward() {
         ("cdr-export", include_str!("../../cdr-export/Cargo.toml"), &["rating-engine", "ocs-proto"]),
         ("ocs-api", include_str!("../api/Cargo.toml"), &["rating-engine", "ocs-proto"]),
         // What others start from knows nothing but the interface.
-        ("ocs-journal", include_str!("../../cdr-export/journal/Cargo.toml"), &["ocs-proto"]),
+        ("cdr-client", include_str!("../../cdr-export/client/Cargo.toml"), &[]),
+        ("ocs-journal", include_str!("../../cdr-export/journal/Cargo.toml"), &["ocs-proto", "cdr-client"]),
+        ("ocs-cdr-files", include_str!("../../cdr-export/files/Cargo.toml"), &["ocs-proto", "cdr-client"]),
         ("ocs-proto", include_str!("../../proto/Cargo.toml"), &["rating-engine"]),
     ] {
         for name in dependencies(manifest) {
@@ -69,6 +73,8 @@ fn every_package_takes_versions_and_lints_from_the_workspace() {
         include_str!("../../diameter/tcp/Cargo.toml"),
         include_str!("../../balance-store/Cargo.toml"),
         include_str!("../../cdr-export/Cargo.toml"),
+        include_str!("../../cdr-export/client/Cargo.toml"),
+        include_str!("../../cdr-export/files/Cargo.toml"),
         include_str!("../../cdr-export/journal/Cargo.toml"),
         include_str!("../api/Cargo.toml"),
         include_str!("../../proto/Cargo.toml"),

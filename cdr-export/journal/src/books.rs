@@ -123,7 +123,10 @@ impl Books {
         let read = |row: &rusqlite::Row<'_>| {
             Ok(Place { partition: row.get(0)?, since: row.get(1)?, next: row.get(2)?, chain: row.get(3)? })
         };
-        Ok(self.file.query_row("SELECT partition, since, next, chain FROM place", [], read).optional()?)
+        self.file
+            .query_row("SELECT partition, since, next, chain FROM place", [], read)
+            .optional()
+            .map_err(Failure::from)
     }
 
     /// Begins books that nothing is in.

@@ -9,6 +9,7 @@
 
 use std::time::Duration;
 
+use cdr_client::{Connection, MESSAGE_OCTETS_MAX};
 use ocs_proto::cdr::v1 as wire;
 use ocs_proto::cdr::v1::cdr_consumption_client::CdrConsumptionClient;
 use ocs_proto::cdr::v1::consume_request::Message as Say;
@@ -19,14 +20,11 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use crate::Failure;
 use crate::books::{Books, Place};
-use crate::connection::Connection;
 
 /// CDRs that may be on their way.
 const CREDITS: u64 = 8192;
 /// Messages that wait to be sent.
 const WAITING: usize = 64;
-/// Largest message that is read, octets.
-const MESSAGE_OCTETS_MAX: usize = 64 << 20;
 
 /// What is followed.
 #[derive(Clone, Debug)]

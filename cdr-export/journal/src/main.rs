@@ -4,7 +4,6 @@
 //! [`print`] writes the journal for hledger or as CSV. Absent: taxes, invoices, and any way back into the charging system.
 
 mod books;
-mod connection;
 mod day;
 mod follow;
 mod map;
@@ -18,8 +17,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use ocs_proto::cdr::v1 as wire;
 use ocs_proto::cdr::v1::control_totals_client::ControlTotalsClient;
 
+use cdr_client::Server;
+
 use books::{Books, KindSum, word};
-use connection::Server;
 use day::Days;
 use follow::{Following, Until, follow};
 use map::Map;
@@ -40,10 +40,15 @@ impl From<rusqlite::Error> for Failure {
     }
 }
 
+impl From<cdr_client::Failure> for Failure {
+    fn from(failure: cdr_client::Failure) -> Self {
+        Self(failure.0)
+    }
+}
+
 impl From<tonic::Status> for Failure {
     fn from(status: tonic::Status) -> Self {
-        let message = status.message();
-        Self(format!("the server: {}", if message.is_empty() { status.code().description() } else { message }))
+        cdr_client::Failure::from(status).into()
     }
 }
 

@@ -6,14 +6,16 @@
 #![cfg(test)]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "tests")]
 
-use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 const JOURNAL: &str = env!("CARGO_BIN_EXE_ocs-journal");
-/// How long a start may take.
-const START_MAX: Duration = Duration::from_secs(60);
+#[path = "../../client/tests-support/server.rs"]
+#[allow(dead_code, reason = "each program uses its part of it")]
+mod server;
+
+use server::{Server, said};
 
 fn setting(name: &str, default: u64) -> u64 {
     std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(default)
@@ -32,105 +34,13 @@ impl Random {
     }
 }
 
-/// The charging system's program: beside this one, built where it is not.
-fn ocs() -> PathBuf {
-    let program = Path::new(JOURNAL).with_file_name("ocs");
-    if !program.exists() {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--locked", "-p", "ocs"]);
-        if Path::new(JOURNAL).components().any(|part| part.as_os_str() == "release") {
-            build.arg("--release");
-        }
-        assert!(build.status().unwrap().success());
-    }
-    program
+/// What the program is asked of a server.
+trait Journal {
+    fn follow(&self, consumer: &str, books: &Path) -> Command;
+    fn check(&self, consumer: &str, books: &Path) -> Output;
 }
 
-fn said(output: &Output) -> String {
-    format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr))
-}
-
-/// A charging system on a folder of its own.
-struct Server {
-    program: PathBuf,
-    folder: tempfile::TempDir,
-    ports: [SocketAddr; 3],
-    subscribers: u64,
-    child: Option<Child>,
-}
-
-impl Server {
-    fn start(subscribers: u64) -> Self {
-        let ports = [(); 3].map(|()| TcpListener::bind("127.0.0.1:0").unwrap()).map(|it| it.local_addr().unwrap());
-        let folder = tempfile::tempdir().unwrap();
-        let mut server = Self { program: ocs(), folder, ports, subscribers, child: None };
-        server.restart();
-        server
-    }
-
-    fn data(&self) -> PathBuf {
-        self.folder.path().join("data")
-    }
-
-    fn books(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn restart(&mut self) {
-        let [gy, grpc, metrics] = self.ports.map(|port| port.to_string());
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(self.folder.path().join("log")).unwrap();
-        let mut command = Command::new(&self.program);
-        command.args(["dev", "--quiet", "--subscribers", &self.subscribers.to_string(), "--data"]).arg(self.data());
-        command.args(["--gy", &gy, "--grpc", &grpc, "--metrics", &metrics]);
-        let mut child = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
-        let began = Instant::now();
-        while self.ports[..2].iter().any(|port| TcpStream::connect(port).is_err()) {
-            assert!(child.try_wait().unwrap().is_none() && began.elapsed() < START_MAX, "{}", self.log());
-            std::thread::sleep(Duration::from_millis(5));
-        }
-        self.child = Some(child);
-    }
-
-    fn log(&self) -> String {
-        std::fs::read_to_string(self.folder.path().join("log")).unwrap_or_default()
-    }
-
-    fn kill(&mut self) {
-        let mut child = self.child.take().unwrap();
-        child.kill().unwrap();
-        child.wait().unwrap();
-    }
-
-    fn stop_and_audit(&mut self) {
-        let mut child = self.child.take().unwrap();
-        assert!(Command::new("kill").args(["-TERM", &child.id().to_string()]).status().unwrap().success());
-        assert!(child.wait().unwrap().success(), "{}", self.log());
-        let audit = Command::new(&self.program).args(["audit", "--data"]).arg(self.data()).output().unwrap();
-        assert!(audit.status.success(), "{}", said(&audit));
-    }
-
-    /// A program that is told where the server is.
-    fn command(&self, program: impl AsRef<std::ffi::OsStr>) -> Command {
-        let mut command = Command::new(program);
-        command.env("OCS_SERVER", format!("http://{}", self.ports[1]));
-        command
-    }
-
-    fn ask(&self, arguments: &[&str]) -> Output {
-        self.command(&self.program).args(arguments).output().unwrap()
-    }
-
-    fn change(&self, arguments: &[&str], key: &str) -> bool {
-        self.ask(&[arguments, &["--reason", "a test", "--key", key]].concat()).status.success()
-    }
-
-    fn traffic(&self, seconds: u64, rate: u64) -> Child {
-        let mut traffic = Command::new(&self.program);
-        traffic.args(["traffic", "--to", &self.ports[0].to_string(), "--seconds", &seconds.to_string()]);
-        traffic.args(["--subscribers", &self.subscribers.to_string(), "--rate", &rate.to_string()]);
-        traffic.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
-    }
-
+impl Journal for Server {
     fn follow(&self, consumer: &str, books: &Path) -> Command {
         let mut follow = self.command(JOURNAL);
         follow.args(["follow", "--take-over", "--consumer", consumer, "--books"]).arg(books);
@@ -140,15 +50,6 @@ impl Server {
     fn check(&self, consumer: &str, books: &Path) -> Output {
         let mut check = self.command(JOURNAL);
         check.args(["check", "--take-over", "--consumer", consumer, "--books"]).arg(books).output().unwrap()
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            let _ = child.kill();
-            let _ = child.wait();
-        }
     }
 }
 
@@ -199,7 +100,7 @@ fn the_books_are_the_same_whatever_is_killed() {
     let rate = setting("CAMPAIGN_RATE", 1500);
     let began = Instant::now();
     let mut random = Random(seed);
-    let mut server = Server::start(setting("CAMPAIGN_SUBSCRIBERS", 40));
+    let mut server = Server::start(JOURNAL, setting("CAMPAIGN_SUBSCRIBERS", 40));
     for consumer in ["ledger", "again"] {
         let made = server.ask(&["consumer", "create", consumer, "--reason", "a test"]);
         assert!(made.status.success(), "{}", said(&made));
@@ -262,7 +163,7 @@ fn the_books_are_the_same_whatever_is_killed() {
 /// Each mistake of whoever runs it has words that say what to do, and nothing is booked.
 #[test]
 fn mistakes_are_named() {
-    let server = Server::start(3);
+    let server = Server::start(JOURNAL, 3);
     let (books, other) = (server.books("books"), server.books("other"));
     let follow = |consumer: &str, books: &Path, more: &[&str]| {
         let output = server.follow(consumer, books).arg("--until-end").args(more).output().unwrap();

@@ -13,10 +13,10 @@ use crate::Failure;
 
 /// The server.
 #[derive(Clone, Debug, Args)]
-pub(crate) struct Server {
+pub struct Server {
     /// gRPC address of the server; https:// with TLS.
     #[arg(long, default_value = "http://127.0.0.1:50051", env = "OCS_SERVER")]
-    pub(crate) server: String,
+    pub server: String,
     /// PEM file of the authority that signed the server's certificate; with https://.
     #[arg(long, env = "OCS_CA")]
     ca: Option<PathBuf>,
@@ -32,11 +32,11 @@ pub(crate) struct Server {
 }
 
 /// A connection that says who calls.
-pub(crate) type Connection = InterceptedService<Channel, Says>;
+pub type Connection = InterceptedService<Channel, Says>;
 
 /// Puts the token into every call.
 #[derive(Clone, Debug)]
-pub(crate) struct Says(Option<MetadataValue<Ascii>>);
+pub struct Says(Option<MetadataValue<Ascii>>);
 
 impl Interceptor for Says {
     fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
@@ -49,7 +49,10 @@ impl Interceptor for Says {
 
 impl Server {
     /// Connects.
-    pub(crate) async fn connect(&self) -> Result<Connection, Failure> {
+    ///
+    /// # Errors
+    /// What the address or a file has wrong, or that nobody answers.
+    pub async fn connect(&self) -> Result<Connection, Failure> {
         let at = |path: &PathBuf, error: &dyn std::fmt::Display| Failure(format!("{}: {error}", path.display()));
         let read = |path: &PathBuf| std::fs::read(path).map_err(|error| at(path, &error));
         let malformed = |error: &dyn std::fmt::Display| Failure(format!("--server {}: {error}", self.server));
