@@ -319,9 +319,16 @@ mod tests {
             assert!(OFFER.contains(one), "{one}");
             all.push(*offer(&OFFER.replace(one, other)).content_hash());
         }
-        // CDRs name it: this form is frozen.
-        let hex: String = all[0].iter().map(|octet| format!("{octet:02x}")).collect();
-        assert_eq!(hex, "e938e6a11c4eac529ff607087b800e44712e66aa13291b678ec18e1cf6ce7560");
+        // CDRs name it: this form is frozen, also of what says no thresholds.
+        let hex = |hash: &[u8; 32]| hash.iter().map(|octet| format!("{octet:02x}")).collect::<String>();
+        let plain: Vec<&str> = OFFER.lines().filter(|line| !line.trim_start().starts_with("notify")).collect();
+        let plain = *offer(&plain.join("\n")).content_hash();
+        assert_eq!(hex(&plain), "e938e6a11c4eac529ff607087b800e44712e66aa13291b678ec18e1cf6ce7560");
+        assert_eq!(hex(&all[0]), "7889157adfd523ed855ee2ce3daa3deb28c88b3bf945bba7b26e112553b0ec08");
+        for (one, other) in [("80 %", "81 %"), ("used up", "gone"), ("label: low", "label: few"), ("20.00", "21.00")] {
+            assert!(OFFER.contains(one), "{one}");
+            all.push(*offer(&OFFER.replace(one, other)).content_hash());
+        }
         let several = all.len();
         all.sort_unstable();
         all.dedup();
