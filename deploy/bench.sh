@@ -9,7 +9,7 @@ seconds="${BENCH_SECONDS:-15}"
 say() { printf '\033[1m==>\033[0m %s\n' "$*" >&2; }
 
 say "building"
-cargo build --release --locked -p ocs -p ocs-benches
+cargo build --release --locked -p ocs -p ocs-benches -p ocs-cdr-files
 work="$root/target/bench"
 rm -rf "$work"
 mkdir -p "$work"

@@ -228,6 +228,88 @@ impl Bench {
         Ok(())
     }
 
+    /// Gy as fast as it is answered, in every other second beside tariffs of 10,000 prices that are drafted and published.
+    fn beside_publishing(&mut self) -> Result<(), Failure> {
+        eprintln!("publishing beside Gy in a closed loop");
+        let served = self.ocs(true, 200_000, &["--no-four-eyes"])?;
+        let seconds = (self.seconds * 2).to_string();
+        let said = self.said("operators", &["publish", GRPC, "200000", &seconds, GY])?;
+        let [told] = &said[..] else { return Err("operators says more than one line".into()) };
+        let gy = |which: &str, key: &str| told.get(which).map_or(0, |row| number(row, key));
+        let _ = writeln!(
+            self.report,
+            "\n### Tariffs of {} prices, published one after the other beside Gy in a closed loop ({} a second)\n\n| | p50 µs | p99 µs | p99.9 µs |\n|---|---|---|---|\n\
+             | Gy, seconds without | {} | {} | {} |\n| Gy, seconds with | {} | {} | {} |\n\n{} published: drafted, approved and in force after {} ms in the middle.",
+            number(told, "prices"),
+            number(told, "gy_rate"),
+            gy("gy_without", "p50_us"),
+            gy("gy_without", "p99_us"),
+            gy("gy_without", "p99_9_us"),
+            gy("gy_with", "p50_us"),
+            gy("gy_with", "p99_us"),
+            gy("gy_with", "p99_9_us"),
+            number(told, "done"),
+            number(told, "p50_us") / 1000
+        );
+        served.terminate()
+    }
+
+    /// CDRs as finance reads them: by stream, by a consumer, as files and as books.
+    fn finance(&mut self, closed: &[String]) -> Result<(), Failure> {
+        eprintln!("CDRs as finance reads them");
+        let served = self.ocs(true, 200_000, &[])?;
+        let arguments: Vec<&str> = closed.iter().map(String::as_str).collect();
+        self.traffic(&served, &arguments)?;
+        let before = served.resident_kib()?;
+        let read = self.said("consumers", &[GRPC])?;
+        let grown = served.resident_kib()?.saturating_sub(before) / 1024;
+        let _ = writeln!(self.report, "\n### CDRs as finance reads them, while nothing else runs\n\n```");
+        for line in &read {
+            let _ = writeln!(self.report, "{line}");
+        }
+        let server = format!("http://{GRPC}");
+        for form in ["parquet", "csv"] {
+            let folder = self.work.join(form);
+            let began = Instant::now();
+            let status = Command::new(self.target.join("ocs-cdr-files"))
+                .args(["write", "--until-end", "--form", form, "--server", &server, "--to"])
+                .arg(&folder)
+                .stdout(Stdio::null())
+                .status()?;
+            let took = began.elapsed();
+            if !status.success() {
+                return Err(format!("ocs-cdr-files ended with {status}").into());
+            }
+            let (mut records, mut octets) = (0, 0);
+            for entry in std::fs::read_dir(&folder)? {
+                let path = entry?.path();
+                if path.to_string_lossy().ends_with("manifest.json") {
+                    let manifest: Value = serde_json::from_str(&std::fs::read_to_string(&path)?)?;
+                    records += number(&manifest, "records");
+                    octets += number(&manifest, "octets");
+                }
+            }
+            let each = octets.checked_div(records).unwrap_or(0);
+            let _ = writeln!(
+                self.report,
+                "{form}: {records} records in {took:.1?}, {each} octets each, SHA-256 and hash chain computed"
+            );
+        }
+        let _ = writeln!(self.report, "```\n\nThe server's memory grew by {grown} MiB while all of it was read twice.");
+        served.terminate()
+    }
+
+    /// The lines of JSON that a program says.
+    fn said(&self, program: &str, arguments: &[&str]) -> Result<Vec<Value>, Failure> {
+        let done = Command::new(self.target.join(program)).args(arguments).stderr(Stdio::inherit()).output()?;
+        if !done.status.success() {
+            return Err(format!("{program} {arguments:?} ended with {}", done.status).into());
+        }
+        let text = String::from_utf8_lossy(&done.stdout).into_owned();
+        eprintln!("  {}", text.trim());
+        Ok(text.lines().map(serde_json::from_str).collect::<Result<_, _>>()?)
+    }
+
     fn run(&mut self) -> Result<(), Failure> {
         let seconds = self.seconds.to_string();
         let closed = ["--seconds", &seconds, "--subscribers", "200000", "--connections", "4", "--sessions", "128"];
@@ -316,6 +398,9 @@ impl Bench {
         drop(served);
 
         self.beside_bulk_load(&with(&[]), one.per_second / 2)?;
+
+        self.beside_publishing()?;
+        self.finance(&with(&[]))?;
 
         eprintln!("memory and restart: a million subscribers");
         let began = Instant::now();

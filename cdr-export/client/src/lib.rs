@@ -1,4 +1,7 @@
-//! How programs that read rated CDRs reach the charging system, and how they say what went wrong. Absent: what they do with CDRs.
+//! How programs that read rated CDRs reach the charging system, say what went wrong, and write amounts and CSV. Absent: what they do with
+//! CDRs.
+
+use std::borrow::Cow;
 
 mod connection;
 
@@ -25,3 +28,31 @@ impl From<tonic::Status> for Failure {
 
 /// Largest message of CDRs that is read, octets.
 pub const MESSAGE_OCTETS_MAX: usize = 64 << 20;
+
+/// Micro-units as decimals, all six: -1.500000.
+pub fn decimal(micros: i64) -> String {
+    let sign = if micros < 0 { "-" } else { "" };
+    let amount = micros.unsigned_abs();
+    format!("{sign}{}.{:06}", amount / 1_000_000, amount % 1_000_000)
+}
+
+/// A text as a cell of CSV (RFC 4180).
+pub fn quoted(text: &str) -> Cow<'_, str> {
+    if text.contains(['"', ',', '\n', '\r']) {
+        format!("\"{}\"", text.replace('"', "\"\"")).into()
+    } else {
+        text.into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn amounts_have_all_their_decimals_and_cells_their_quotes() {
+        assert_eq!((decimal(-1), decimal(0)), ("-0.000001".to_owned(), "0.000000".to_owned()));
+        assert_eq!(decimal(i64::MIN), "-9223372036854.775808");
+        assert_eq!((quoted("a b"), quoted("a,\"b\"")), ("a b".into(), "\"a,\"\"b\"\"\"".into()));
+    }
+}

@@ -11,7 +11,7 @@ use arrow_array::builder::{
 };
 use arrow_array::{ArrayRef, RecordBatch};
 use arrow_schema::{DataType, Field, Schema, SchemaRef, TimeUnit};
-use cdr_client::Failure;
+use cdr_client::{Failure, decimal, quoted};
 use ocs_proto::cdr::v1::RatedCdr;
 use parquet::arrow::ArrowWriter;
 use parquet::arrow::arrow_writer::ArrowWriterOptions;
@@ -78,7 +78,7 @@ impl<W: Write> Form<W> for Csv<W> {
             }
             match (column.value)(cdr) {
                 Value::None => {}
-                Value::Text(text) => quote(&mut self.line, &text),
+                Value::Text(text) => self.line.push_str(&quoted(&text)),
                 Value::Int(number) => self.line.push_str(&number.to_string()),
                 Value::Money(micros) => self.line.push_str(&decimal(micros)),
                 Value::Time(millis) => {
@@ -97,23 +97,6 @@ impl<W: Write> Form<W> for Csv<W> {
         self.out.flush().map_err(|error| io(&error))?;
         Ok(self.out)
     }
-}
-
-fn quote(line: &mut String, text: &str) {
-    if text.contains(['"', ',', '\n', '\r']) {
-        line.push('"');
-        line.push_str(&text.replace('"', "\"\""));
-        line.push('"');
-    } else {
-        line.push_str(text);
-    }
-}
-
-/// Micro-units as decimals, all six: -1.500000.
-pub(crate) fn decimal(micros: i64) -> String {
-    let sign = if micros < 0 { "-" } else { "" };
-    let amount = micros.unsigned_abs();
-    format!("{sign}{}.{:06}", amount / 1_000_000, amount % 1_000_000)
 }
 
 /// Parquet.

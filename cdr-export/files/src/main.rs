@@ -12,14 +12,13 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use cdr_client::{Failure, Server};
+use cdr_client::{Failure, Server, decimal};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use ocs_proto::cdr::v1 as wire;
 use ocs_proto::cdr::v1::cdr_export_client::CdrExportClient;
 use ocs_proto::cdr::v1::control_totals_client::ControlTotalsClient;
 
 use folder::{Folder, Manifest};
-use form::decimal;
 use schema::{COLUMNS, Kind};
 use write::{Wanted, write};
 

@@ -4,14 +4,9 @@
 
 use std::io::{self, Write};
 
-use crate::books::{CustomerSum, Entry};
+use cdr_client::{decimal, quoted};
 
-/// Micro-units as decimals, all six: -1.500000.
-pub(crate) fn decimal(micros: i64) -> String {
-    let sign = if micros < 0 { "-" } else { "" };
-    let amount = micros.unsigned_abs();
-    format!("{sign}{}.{:06}", amount / 1_000_000, amount % 1_000_000)
-}
+use crate::books::{CustomerSum, Entry};
 
 /// Entries that moved money, one transaction each.
 pub(crate) fn hledger(out: &mut dyn Write, entries: &[Entry]) -> io::Result<()> {
@@ -57,11 +52,6 @@ pub(crate) fn customers(out: &mut dyn Write, sums: &[CustomerSum]) -> io::Result
     Ok(())
 }
 
-/// RFC 4180.
-fn quoted(text: &str) -> String {
-    if text.contains(['"', ',', '\n', '\r']) { format!("\"{}\"", text.replace('"', "\"\"")) } else { text.to_owned() }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -102,11 +92,5 @@ mod tests {
              2027-01-31,usage,45;00,2027-01-01,EUR,3,liabilities:contract,1.500000,\n\
              2027-01-31,usage,45;00,2027-01-01,EUR,3,\"revenue,  usage\",,1.500000\n"
         );
-    }
-
-    #[test]
-    fn amounts_have_all_their_decimals() {
-        assert_eq!(decimal(-1), "-0.000001");
-        assert_eq!(decimal(i64::MIN), "-9223372036854.775808");
     }
 }
