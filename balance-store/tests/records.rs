@@ -531,6 +531,7 @@ impl Dice {
                 key: d.key(),
                 who: d.pick(&[Who::Own, Who::Sponsor]),
                 cdr: CdrPosition::new(d.u64()),
+                began: d.option(Self::time),
                 measure: d.option(|d| d.pick(&[Measure::Seconds, Measure::TotalOctets, Measure::Events])),
                 quantity: d.u64(),
                 refunded: d.u64(),
@@ -624,6 +625,7 @@ impl Dice {
                 };
                 Movement { payer: d.payer(), holding, origin, before: d.i64(), delta, cost }
             }),
+            gives_back: None,
             crossings: self.list(|d| Crossing {
                 watched: match d.below(3) {
                     0 => Watched::Allowance(BucketId::new(&d.text()), d.holding()),
@@ -1379,6 +1381,7 @@ fn sponsored_session() -> Session {
         key: ServiceKey { rating_group: Some(RatingGroup::new(10)), services: Box::default() },
         who: Who::Sponsor,
         cdr: CdrPosition::new(48_000_124),
+        began: None,
         measure: Some(Measure::Events),
         quantity: 1,
         refunded: 0,
@@ -1532,6 +1535,7 @@ fn frozen_cdr() -> RatedCdr {
     let session = frozen_session();
     RatedCdr {
         crossings: Vec::new(),
+        gives_back: None,
         kind: CdrKind::Usage,
         corrects: None,
         account: session.account,
@@ -1958,4 +1962,21 @@ fn crossings_and_what_was_spent_keep_their_octets() {
     let written = octets(|out| records::encode_account(out, &account));
     assert!(hex(&written).ends_with("0104c08db701"), "{}", hex(&written));
     assert_eq!(records::decode_account(account.id, &written), Ok(account));
+}
+
+/// An event whose usage did not begin when its session was opened: a bit of the measure, and the instant behind the parts.
+#[test]
+fn when_an_event_began_keeps_its_octets() {
+    let group = GroupId::new(1_000_042);
+    let plain = sponsored_session();
+    let mut dated = plain.clone();
+    dated.charges[0].began = Some(Timestamp::from_seconds(1_793_000_000));
+    let written = |session: &Session| hex(&octets(|out| records::encode_session(out, session, group)));
+    // The CDR's position, measure and payer, one event of 0.07, one part of 0.07 by the credit line.
+    let charge = "fcd8f116850100e0c5080104e0c50800";
+    assert!(written(&plain).contains(charge), "{}", written(&plain));
+    let there = written(&plain).replacen(charge, "fcd8f116c50100e0c5080104e0c50800Y", 1);
+    assert_eq!(written(&dated), there);
+    let image = records::decode_session(dated.id.clone(), &unhex(&[&there]), &resolve).unwrap();
+    assert_eq!(*image.session, dated);
 }

@@ -338,6 +338,9 @@ pub struct RatedCdr {
     pub movements: Movements,
     /// The thresholds that it crossed.
     pub crossings: Vec<Crossing>,
+    /// Of a refund: when the usage began that it gives back; `None` where it gives back a fee. It is known where the refund is made, and
+    /// stands in no record: there it is what the CDR says that this one corrects.
+    pub gives_back: Option<Timestamp>,
 }
 
 impl RatedCdr {
@@ -388,6 +391,7 @@ impl RatedCdr {
             currency: account.currency,
             movements: Movements::new(),
             crossings: Vec::new(),
+            gives_back: None,
         }
     }
 }

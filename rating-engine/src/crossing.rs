@@ -4,13 +4,14 @@
 //! crossing is worked out from what a CDR moved and stands in that CDR: it is as durable as the charge, in its order, and there is one for each
 //! time. Values that go back cross the other way. Absent: whom that interests.
 
-use crate::account::{Account, Holding, Subscription, SubscriptionState};
+use crate::account::{Account, Bucket, Holding, LAPSE_GRACE_SECONDS, Subscription, SubscriptionState, Terms};
 use crate::cdr::{CdrKind, Payer, RatedCdr};
 use crate::ids::{BucketId, OfferName};
 use crate::money::Money;
 use crate::offer::OfferVersion;
 use crate::tariff::Problem;
 use crate::tariffs::Tariffs;
+use crate::time::Timestamp;
 
 /// Thresholds of one value.
 pub const THRESHOLDS_MAX: usize = 8;
@@ -137,10 +138,11 @@ fn money_moved(cdr: &RatedCdr) -> i64 {
     money.fold(0, |sum: i64, movement| sum.saturating_add(movement.delta))
 }
 
-/// Whether what usage cost in a cycle changes with such a CDR.
-const fn is_of_usage(kind: CdrKind) -> bool {
-    match kind {
-        CdrKind::Usage | CdrKind::Refund | CdrKind::ReRate => true,
+/// When the usage began whose cost a CDR changes; `None` where it changes none: refunds of fees are none.
+const fn usage_began(cdr: &RatedCdr) -> Option<Timestamp> {
+    match cdr.kind {
+        CdrKind::Usage | CdrKind::ReRate => Some(cdr.usage_start),
+        CdrKind::Refund => cdr.gives_back,
         CdrKind::TopUp
         | CdrKind::Suspense
         | CdrKind::Lapse
@@ -149,12 +151,13 @@ const fn is_of_usage(kind: CdrKind) -> bool {
         | CdrKind::Allowance
         | CdrKind::Expiry
         | CdrKind::Adjustment
-        | CdrKind::Transfer => false,
+        | CdrKind::Transfer => None,
     }
 }
 
+/// Whether its values are watched: from its first cycle on, also while it waits for the money of its next one.
 fn is_running(held: &Subscription) -> bool {
-    held.state == SubscriptionState::Active && held.has_begun()
+    held.state != SubscriptionState::Awaited && held.has_begun()
 }
 
 /// Whether an account holds an offer that says thresholds.
@@ -181,7 +184,7 @@ pub(crate) fn cross(account: &mut Account, tariffs: &Tariffs, cdrs: &mut [RatedC
                 continue;
             };
             let mut note = |watched: Watched, thresholds: &[Threshold], before: i64, after: i64| {
-                for threshold in thresholds {
+                for threshold in on_the_way(thresholds, before, after) {
                     let at = threshold.at;
                     if (before < at) != (after < at) {
                         let (offer, label) = (held.offer.clone(), threshold.label.clone());
@@ -191,8 +194,8 @@ pub(crate) fn cross(account: &mut Account, tariffs: &Tariffs, cdrs: &mut [RatedC
                 }
             };
             note(Watched::Balance, offer.balance_thresholds(), balance_before, balance);
-            let in_cycle = (held.cycle_start..held.cycle_end).contains(&cdr.usage_start);
-            if is_of_usage(cdr.kind) && in_cycle && !offer.spend_thresholds().is_empty() {
+            let in_cycle = |began: &Timestamp| (held.cycle_start..held.cycle_end).contains(began);
+            if !offer.spend_thresholds().is_empty() && usage_began(cdr).as_ref().is_some_and(in_cycle) {
                 let before = held.spent_in(held.cycle);
                 let after = before.saturating_add(cdr.amount);
                 // Nothing is the same in every cycle.
@@ -205,20 +208,34 @@ pub(crate) fn cross(account: &mut Account, tariffs: &Tariffs, cdrs: &mut [RatedC
     }
 }
 
+/// Thresholds in the order in which a value comes to them that goes from `before` to `after`.
+fn on_the_way(thresholds: &[Threshold], before: i64, after: i64) -> impl Iterator<Item = &Threshold> {
+    let (up, down) = if before <= after { (thresholds, &[][..]) } else { (&[][..], thresholds) };
+    up.iter().chain(down.iter().rev())
+}
+
+/// Of a bucket whose use is watched: that of an allowance, in its own time. Of what has ended or rolled over some may have lapsed, which
+/// is not used.
+fn watched_terms(bucket: &Bucket, now: Timestamp) -> Option<&Terms> {
+    bucket.terms.as_deref().filter(|terms| terms.rolled == 0 && now < bucket.valid_to)
+}
+
 /// Thresholds of allowances: of what was used of their buckets, not of what was opened or lapsed.
 fn note_allowances(account: &Account, tariffs: &Tariffs, cdr: &RatedCdr, crossings: &mut Vec<Crossing>) {
     if matches!(cdr.kind, CdrKind::Allowance | CdrKind::Expiry) {
         return;
     }
+    // Until it lapses, what was used of a bucket before its end may be told late.
+    let told = cdr.accepted.plus_seconds(-LAPSE_GRACE_SECONDS);
     for movement in &cdr.movements {
         let Payer::Bucket(id) = &movement.payer else { continue };
-        let Some(terms) = account.bucket(id).and_then(|bucket| bucket.terms.as_deref()) else { continue };
+        let Some(terms) = account.bucket(id).and_then(|bucket| watched_terms(bucket, told)) else { continue };
         let mut held = account.contract.iter().flat_map(|contract| &contract.subscriptions);
         let Some(held) = held.find(|held| held.number == terms.subscription) else { continue };
         let Some(offer) = tariffs.offer(&held.offer, Some(held.version)) else { continue };
         let used = |left: i64| terms.opened.saturating_sub(left);
         let (before, after) = (used(movement.before), used(movement.after()));
-        for threshold in thresholds_of(offer, id) {
+        for threshold in on_the_way(thresholds_of(offer, id), before, after) {
             let at = share(terms.opened, threshold.at);
             if (before < at) != (after < at) {
                 crossings.push(Crossing {
@@ -235,8 +252,8 @@ fn note_allowances(account: &Account, tariffs: &Tariffs, cdr: &RatedCdr, crossin
     }
 }
 
-/// How what an account's offers watch stands: by subscription, in the order of what they say.
-pub fn standings(account: &Account, tariffs: &Tariffs) -> Vec<Standing> {
+/// How what an account's offers watch stands at `now`: by subscription, in the order of what they say.
+pub fn standings(account: &Account, tariffs: &Tariffs, now: Timestamp) -> Vec<Standing> {
     let mut found = Vec::new();
     for held in account.contract.iter().flat_map(|contract| &contract.subscriptions).filter(|held| is_running(held)) {
         let Some(offer) = tariffs.offer(&held.offer, Some(held.version)) else { continue };
@@ -251,7 +268,7 @@ pub fn standings(account: &Account, tariffs: &Tariffs) -> Vec<Standing> {
         };
         let as_said = |thresholds: &[Threshold]| thresholds.iter().map(|it| (it.at, it.label.clone())).collect();
         for bucket in &account.buckets {
-            let Some(terms) = bucket.terms.as_deref().filter(|terms| terms.subscription == held.number) else {
+            let Some(terms) = watched_terms(bucket, now).filter(|terms| terms.subscription == held.number) else {
                 continue;
             };
             let shares =

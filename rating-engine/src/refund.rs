@@ -9,6 +9,7 @@ use crate::cdr::{Cause, CdrKind, CdrSource, Movements, Payer};
 use crate::ids::{AccountId, CdrPosition, SessionId, SubscriberId};
 use crate::money::Money;
 use crate::session::EventCharge;
+use crate::time::Timestamp;
 
 /// CDRs that one service of one event may have on an account.
 const CHARGES_MAX: usize = 1024;
@@ -26,6 +27,8 @@ pub struct GiveBack {
     pub account: AccountId,
     /// Who used.
     pub subscriber: Option<SubscriberId>,
+    /// When the usage began that it charged; `None` where it charged a fee.
+    pub used_from: Option<Timestamp>,
     /// The one-time event or usage record that it is of: while that is remembered, it knows what was given back, too.
     pub event: Option<SessionId>,
     /// The CDRs of one service of an event that the account paid, in order, or the one CDR.
@@ -80,6 +83,8 @@ pub struct Seen {
     pub subscriber: Option<SubscriberId>,
     /// Where it comes from.
     pub source: CdrSource,
+    /// When what it is of began.
+    pub usage_start: Timestamp,
     /// Which slice of its report it is, and raw units used, where it was rated.
     pub rated: Option<(u16, u64)>,
     /// Who paid, or got back.
@@ -168,6 +173,7 @@ impl GiveBack {
         }
         let (account, subscriber) = (wanted.account, wanted.subscriber);
         let event = wanted.event().cloned();
+        let used_from = (wanted.kind == CdrKind::Usage).then_some(wanted.usage_start);
         let mut charges = Vec::new();
         if event.is_some() {
             // The slices that the account paid stand in a row, but for those of another account.
@@ -201,7 +207,7 @@ impl GiveBack {
         let charges: Vec<Charge> = charges.into_iter().map(|(_, charge)| charge).collect();
         let mut returns = returns_since((newest, position), &mut read)?;
         returns.retain(|back| charges.iter().any(|charge| charge.position == back.corrects));
-        Ok(Self { position, account, subscriber, event, charges, returns, given_back, amount })
+        Ok(Self { position, account, subscriber, used_from, event, charges, returns, given_back, amount })
     }
 
     /// Takes into account what corrected CDRs of the account since it was gathered, in order; the account has got back `given_back`

@@ -149,6 +149,7 @@ impl Charged {
             position: *position,
             account: original.account,
             subscriber: original.subscriber,
+            used_from: Some(original.usage_start),
             event: event.cloned(),
             charges,
             returns: returns.into_iter().map(|(_, back)| back.clone()).collect(),

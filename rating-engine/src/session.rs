@@ -203,6 +203,8 @@ pub struct EventCharge {
     pub who: Who,
     /// Its CDR, the first where there are several.
     pub cdr: CdrPosition,
+    /// When that usage began; `None` where it was when the session was opened.
+    pub began: Option<Timestamp>,
     /// What was counted; `None` for money that the network rated.
     pub measure: Option<Measure>,
     /// Units charged, in that measure; 0 for money that the network rated.

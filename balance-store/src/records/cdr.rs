@@ -273,6 +273,7 @@ impl StoredCdr {
             currency: self.currency,
             movements: self.movements.iter().cloned().collect(),
             crossings: self.crossings.clone(),
+            gives_back: None,
         })
     }
 }
@@ -442,6 +443,7 @@ fn put_charge(w: &mut Writer<'_>, cdr: &RatedCdr) {
         currency,
         movements,
         crossings,
+        gives_back: _,
     } = cdr;
     let (finance, zone) = (cdr.finance(), cdr.zone());
     w.u64(RATING_SEMANTICS.into());

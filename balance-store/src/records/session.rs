@@ -329,10 +329,11 @@ fn read_line(r: &mut Reader<'_>) -> Read<LineState> {
 }
 
 fn put_charge(w: &mut Writer<'_>, charge: &EventCharge) {
-    let EventCharge { key, who, cdr, measure, quantity, refunded, amount, parts } = charge;
+    let EventCharge { key, who, cdr, began, measure, quantity, refunded, amount, parts } = charge;
     w.service_key(key);
     w.u64(cdr.get());
-    w.u8(measure.map_or(0, Coded::code) | u8::from(*who == Who::Sponsor) << 7);
+    let (sponsor, began_elsewhere) = (u8::from(*who == Who::Sponsor), u8::from(began.is_some()));
+    w.u8(measure.map_or(0, Coded::code) | began_elsewhere << 6 | sponsor << 7);
     w.u64(*quantity);
     w.u64(*refunded);
     w.money(*amount);
@@ -343,18 +344,22 @@ fn put_charge(w: &mut Writer<'_>, charge: &EventCharge) {
         w.i64(*amount);
         w.i64(*refunded);
     });
+    if let Some(began) = began {
+        w.time(*began);
+    }
 }
 
 fn read_charge(r: &mut Reader<'_>) -> Read<EventCharge> {
     let (key, cdr) = (r.service_key()?, CdrPosition::new(r.u64("CDR")?));
-    let (measure, who) = r.code("measure", |code| {
-        let (measure, who) = (code & 0x7F, if code >> 7 == 1 { Who::Sponsor } else { Who::Own });
-        Some((if measure == 0 { None } else { Some(Measure::of_code(measure)?) }, who))
+    let (measure, began_elsewhere, who) = r.code("measure", |code| {
+        let (measure, who) = (code & 0x3F, if code >> 7 == 1 { Who::Sponsor } else { Who::Own });
+        Some((if measure == 0 { None } else { Some(Measure::of_code(measure)?) }, code >> 6 & 1 == 1, who))
     })?;
-    Ok(EventCharge {
+    let mut charge = EventCharge {
         key,
         who,
         cdr,
+        began: None,
         measure,
         quantity: r.u64("quantity")?,
         refunded: r.u64("refunded")?,
@@ -363,5 +368,9 @@ fn read_charge(r: &mut Reader<'_>) -> Read<EventCharge> {
             let (holding, payer) = r.code("charge part", |code| Some((Holding::of_code(code & 3)?, code >> 2)))?;
             Ok(ChargePart { payer: r.payer(payer)?, holding, amount: r.i64("amount")?, refunded: r.i64("refunded")? })
         })?,
-    })
+    };
+    if began_elsewhere {
+        charge.began = Some(r.time("beginning of an event")?);
+    }
+    Ok(charge)
 }

@@ -156,6 +156,7 @@ impl Desk {
             position,
             account,
             subscriber: charge.subscriber,
+            used_from: None,
             event: None,
             charges: Vec::new(),
             returns: Vec::new(),
@@ -295,6 +296,7 @@ pub(crate) fn seen_of(cdr: StoredCdr) -> Seen {
         previous: cdr.previous,
         subscriber: cdr.subscriber,
         source: cdr.source,
+        usage_start: cdr.usage_start,
         rated: cdr.rating.as_ref().map(|rating| (rating.slice, rating.used)),
         movements: cdr.movements.into_iter().collect(),
     }

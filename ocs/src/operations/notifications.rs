@@ -103,7 +103,7 @@ impl NotificationOperations for Desk {
     async fn watched_values(&self, account: Selection) -> Result<wire::ListWatchedValuesResponse, OperationError> {
         let tariffs = self.charging.tariffs.load_full();
         let (values, currency, lsn) = look(&self.charging, &account, |shard, account| {
-            (standings(account, &tariffs), account.currency, shard.last_lsn())
+            (standings(account, &tariffs, now), account.currency, shard.last_lsn())
         })?;
         self.durable(lsn).await?;
         let values = values.into_iter().map(|standing| {

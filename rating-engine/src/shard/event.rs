@@ -193,6 +193,7 @@ impl Shard {
                 effects.cdrs.push(RatedCdr {
                     corrects: Some(charge.cdr),
                     subscriber: Some(session.subscriber),
+                    gives_back: Some(charge.began.unwrap_or(charged.opened)),
                     usage_start: when,
                     usage_end: when,
                     reported: given(named, money),
@@ -474,10 +475,12 @@ fn charge(
     let pricing = scene.pricing(scene.context, &request.key);
     let purpose = pricing.purpose(scene.when);
     let named = event_quantity(&pricing, request, scene.when).map_err(|_| Refusal::RatingFailed)?;
-    let charge = |who, measure| EventCharge {
+    let opened = session.opened;
+    let charge = |who, measure, began: Timestamp| EventCharge {
         key: request.key.clone(),
         who,
         cdr: CdrPosition::default(),
+        began: (began != opened).then_some(began),
         measure,
         quantity: 0,
         refunded: 0,
@@ -492,7 +495,7 @@ fn charge(
             }
             let movements = means.account.take_money(amount, purpose).ok_or(Refusal::OutOfRange)?;
             let parts = movements.iter().map(charge_part).collect();
-            session.charges.push(EventCharge { amount, parts, ..charge(Who::Own, None) });
+            session.charges.push(EventCharge { amount, parts, ..charge(Who::Own, None, scene.when) });
             let currency = Some(means.account.currency.numeric());
             let units = GrantUnits::money(MoneyUnits { amount, currency });
             let rating = Some(Rating::of_network(scene.book.first(), amount));
@@ -529,7 +532,7 @@ fn charge(
                 let place = session.charges.iter().skip(first).position(|charge| charge.who == slice.who);
                 let place = first + place.unwrap_or(session.charges.len() - first);
                 if place == session.charges.len() {
-                    session.charges.push(charge(slice.who, Some(measure)));
+                    session.charges.push(charge(slice.who, Some(measure), slice.at));
                 }
                 if let Some(charge) = session.charges.get_mut(place) {
                     charge.quantity = charge.quantity.saturating_add(slice.used);

@@ -55,6 +55,7 @@ impl Shard {
         effects.cdrs.push(RatedCdr {
             corrects: Some(back.position),
             subscriber: back.subscriber,
+            gives_back: back.used_from,
             reported: Units { money: Some(MoneyUnits { amount: money, currency }), ..Units::default() },
             amount: Money::ZERO.saturating_sub(money),
             movements,

@@ -1,18 +1,18 @@
 //! One shard with what a test needs around it: CDRs are placed and kept, and the books are audited after every step.
 
+mod watch;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rating_engine::account::{
     Account, AccountState, Bucket, Contract, Counters, Credit, Flow, Holding, Origin, Reservation, Sponsor, Subscriber,
-    SubscriptionState,
 };
-use rating_engine::cdr::{CdrKind, Movement, Payer, RatedCdr};
+use rating_engine::cdr::{CdrKind, Movement, RatedCdr};
 use rating_engine::command::{
     Action, Change, Command, Effects, Mutation, MutationOutcome, Outcome, Profile, Refusal, Request, Write, Writes,
 };
 use rating_engine::context::Context;
-use rating_engine::crossing::Watched;
 use rating_engine::ids::{
     AccountId, BucketId, CdrPosition, GroupId, IdempotencyKey, Lsn, PriceId, RatingGroup, SessionId, SubscriberId,
     TariffName, TenantId,
@@ -29,6 +29,8 @@ use rating_engine::tariffs::Tariffs;
 use rating_engine::time::Timestamp;
 use rating_engine::units::Measure;
 
+use watch::Watch;
+
 /// The tariff that every subscriber of a [`World`] has.
 pub(crate) const TARIFF: &str = "t";
 
@@ -43,6 +45,7 @@ pub(crate) struct World {
     pub(crate) recalled: usize,
     stored_accounts: BTreeMap<AccountId, Account>,
     stored_sessions: BTreeMap<SessionId, Session>,
+    watch: Watch,
 }
 
 impl World {
@@ -67,6 +70,7 @@ impl World {
             recalled: 0,
             stored_accounts: BTreeMap::new(),
             stored_sessions: BTreeMap::new(),
+            watch: Watch::default(),
         }
     }
 
@@ -190,6 +194,7 @@ impl World {
                 previous: cdr.previous,
                 subscriber: cdr.subscriber,
                 source: cdr.source.clone(),
+                usage_start: cdr.usage_start,
                 rated: cdr.rating.as_ref().map(|rating| (rating.slice, rating.used)),
                 movements: cdr.movements.clone(),
             }))
@@ -307,6 +312,7 @@ impl World {
         self.shard.book(&self.tariffs, cdrs);
         self.shard.place_cdrs(cdrs, CdrPosition::new(first));
         self.cdrs.extend_from_slice(cdrs);
+        self.watch.follow(&self.shard, &self.tariffs, &self.cdrs, cdrs.len());
     }
 
     pub(crate) fn account(&self, number: u64) -> &Account {
@@ -328,7 +334,7 @@ impl World {
             }
             self.audit_reserved(account)?;
             self.audit_cdrs(account)?;
-            self.audit_crossings(account)?;
+            self.watch.audit(account, &self.tariffs)?;
         }
         let open = self.shard.sessions().filter(|session| session.is_open()).count();
         if open != self.shard.open_sessions() {
@@ -424,85 +430,6 @@ impl World {
                 moved.iter().filter(|movement| movement.holding == holding).map(|it| i128::from(it.delta)).sum();
             if opening + change != there {
                 return Err(format!("{holding:?}: opened with {opening}, CDRs moved {change}, there is {there}"));
-            }
-        }
-        Ok(())
-    }
-
-    /// Every crossing of an account's CDRs, made again from what they moved: of allowances all that there must be, of balances and
-    /// spending that their values move by what CDRs cost.
-    fn audit_crossings(&self, account: &Account) -> Result<(), String> {
-        let own = |cdr: &&RatedCdr| cdr.account == account.id;
-        for cdr in self.cdrs.iter().filter(own) {
-            let (mut expected, mut known) = (Vec::new(), Vec::new());
-            for movement in cdr.movements.iter().filter(|_| !matches!(cdr.kind, CdrKind::Allowance | CdrKind::Expiry)) {
-                let Payer::Bucket(id) = &movement.payer else { continue };
-                let Some(bucket) = account.bucket(id) else { continue };
-                let Some(terms) = bucket.terms.as_ref().filter(|terms| terms.subscription != 0) else { continue };
-                let held = &account.contract.as_ref().expect("it opened a bucket").subscriptions;
-                let Some(held) = held.iter().find(|held| held.number == terms.subscription) else { continue };
-                let offer = self.tariffs.offer(&held.offer, Some(held.version)).expect("it was bought");
-                let name = id.as_str().split('#').next().expect("a name");
-                let (allowance, _) = offer.allowances().find(|(it, _)| &*it.name == name).expect("it was opened");
-                known.push(id);
-                // In percent of what was opened, as fractions: no threshold is rounded here.
-                let used = |left: i64| i128::from(terms.opened - left) * 100;
-                for threshold in &allowance.thresholds {
-                    let at = i128::from(threshold.at) * i128::from(terms.opened);
-                    if (used(movement.before) < at) != (used(movement.after()) < at) {
-                        expected.push((id.clone(), threshold.label.clone(), used(movement.after()) >= at));
-                    }
-                }
-            }
-            let mut said = Vec::new();
-            for crossing in &cdr.crossings {
-                let is = |value: i64| value >= crossing.at;
-                if is(crossing.before) == is(crossing.after) {
-                    return Err(format!("CDR {}: {crossing:?} crosses nothing", cdr.number));
-                }
-                match &crossing.watched {
-                    Watched::Allowance(bucket, _) => {
-                        said.push((bucket.clone(), crossing.label.clone(), crossing.is_reached()));
-                    }
-                    Watched::Spend if crossing.after - crossing.before != cdr.amount.micros() => {
-                        return Err(format!("CDR {} costs {}, not {crossing:?}", cdr.number, cdr.amount));
-                    }
-                    Watched::Spend => {}
-                    Watched::Balance if crossing.before - crossing.after != cdr.amount.micros() => {
-                        return Err(format!("CDR {} costs {}, not {crossing:?}", cdr.number, cdr.amount));
-                    }
-                    Watched::Balance => {}
-                }
-            }
-            // Buckets that are gone since, and offers, cannot be asked any more.
-            said.retain(|(id, ..)| known.contains(&id));
-            said.sort();
-            expected.sort();
-            if said != expected {
-                return Err(format!("CDR {}: crosses {expected:?}, says {said:?}", cdr.number));
-            }
-        }
-        for held in account.contract.iter().flat_map(|contract| &contract.subscriptions) {
-            let of_cycle = |cdr: &RatedCdr| {
-                let of = cdr.offer.as_ref();
-                of.is_some_and(|of| (of.subscription, of.cycle) == (held.number, held.cycle))
-                    && cdr.kind == CdrKind::Allowance
-            };
-            let all: Vec<&RatedCdr> = self.cdrs.iter().filter(own).collect();
-            let Some(opened) = all.iter().position(|cdr| of_cycle(cdr)) else { continue };
-            let counts = |cdr: &&&RatedCdr| {
-                matches!(cdr.kind, CdrKind::Usage | CdrKind::Refund | CdrKind::ReRate)
-                    && (held.cycle_start..held.cycle_end).contains(&cdr.usage_start)
-            };
-            let spent = |since: &[&RatedCdr]| since.iter().filter(counts).map(|cdr| cdr.amount.micros()).sum::<i64>();
-            // What the command that began the cycle charged before it did so counts as well.
-            let at_once = all[..opened].iter().rev().take_while(|cdr| cdr.accepted == all[opened].accepted).count();
-            let mut spent = (opened - at_once..=opened).map(|since| spent(&all[since..]));
-            let offer = self.tariffs.offer(&held.offer, Some(held.version)).expect("it was bought");
-            let is_counted = held.state == SubscriptionState::Active && !offer.spend_thresholds().is_empty();
-            let counted = held.spent_in(held.cycle);
-            if is_counted && !spent.any(|spent| spent == counted.micros()) {
-                return Err(format!("{} cycle {}: usage did not cost {counted}", held.offer, held.cycle));
             }
         }
         Ok(())
