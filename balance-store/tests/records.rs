@@ -1975,7 +1975,7 @@ fn when_an_event_began_keeps_its_octets() {
     // The CDR's position, measure and payer, one event of 0.07, one part of 0.07 by the credit line.
     let charge = "fcd8f116850100e0c5080104e0c50800";
     assert!(written(&plain).contains(charge), "{}", written(&plain));
-    let there = written(&plain).replacen(charge, "fcd8f116c50100e0c5080104e0c50800Y", 1);
+    let there = written(&plain).replacen(charge, "fcd8f116c50100e0c5080104e0c5080082a886f2ae68", 1);
     assert_eq!(written(&dated), there);
     let image = records::decode_session(dated.id.clone(), &unhex(&[&there]), &resolve).unwrap();
     assert_eq!(*image.session, dated);

@@ -40,6 +40,18 @@ pub enum Watched {
     Balance,
 }
 
+impl Watched {
+    /// What policies know the value by (the policyCounterId of TS 29.594): "care/spend", "care/balance", "care/allowances/data" of an
+    /// offer "care", whichever cycle it is.
+    pub fn policy_counter(&self, offer: &OfferName) -> String {
+        match self {
+            Self::Allowance(bucket, _) => format!("{offer}/allowances/{}", allowance_of(bucket)),
+            Self::Spend => format!("{offer}/spend"),
+            Self::Balance => format!("{offer}/balance"),
+        }
+    }
+}
+
 /// A threshold that a CDR crossed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Crossing {
@@ -84,6 +96,18 @@ pub struct Standing {
     pub thresholds: Vec<(i64, Box<str>, bool)>,
 }
 
+impl Standing {
+    /// The label of the threshold that was reached last on the value's way; `None` while none is.
+    pub fn status(&self) -> Option<&str> {
+        let mut reached = self.thresholds.iter().filter(|(_, _, is_reached)| *is_reached);
+        let last = match self.watched {
+            Watched::Allowance(..) | Watched::Spend => reached.next_back(),
+            Watched::Balance => reached.next(),
+        };
+        last.map(|(_, label, _)| &**label)
+    }
+}
+
 /// Checks thresholds that are to be in ascending order, each in a range.
 pub(crate) fn check(path: &str, thresholds: &[Threshold], most: i64, problems: &mut Vec<Problem>) {
     let mut problem = |place: String, reason: &str| problems.push(Problem { path: place, reason: reason.to_owned() });
@@ -118,9 +142,13 @@ fn share(opened: i64, percent: i64) -> i64 {
     i64::try_from(share).unwrap_or(i64::MAX)
 }
 
-/// The allowance that a bucket was opened as: its id begins with the allowance's name.
+/// The name of the allowance that a bucket was opened as: its id begins with it.
+fn allowance_of(bucket: &BucketId) -> &str {
+    bucket.as_str().rsplit_once('#').map_or("", |(name, _)| name)
+}
+
 fn thresholds_of<'o>(offer: &'o OfferVersion, bucket: &BucketId) -> &'o [Threshold] {
-    let name = bucket.as_str().rsplit_once('#').map_or("", |(name, _)| name);
+    let name = allowance_of(bucket);
     let allowance = offer.allowances().find(|(allowance, _)| *allowance.name == *name);
     allowance.map_or(&[], |(allowance, _)| &allowance.thresholds)
 }

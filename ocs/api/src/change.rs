@@ -5,7 +5,7 @@ use ocs_proto::operator::v1 as wire;
 use prost::Message;
 use rating_engine::account::{Account, AccountState, Bucket, Credit, Holding, Origin};
 use rating_engine::command::{Change, Ending, Request};
-use rating_engine::ids::{AccountId, BucketId, GroupId, IdempotencyKey, OfferName, SubscriberId, TenantId};
+use rating_engine::ids::{AccountId, BucketId, GroupId, IdempotencyKey, OfferName, SubscriberId};
 use rating_engine::money::{Currency, Money};
 use rating_engine::time::Timestamp;
 use sha2::{Digest, Sha256};
@@ -14,7 +14,7 @@ use crate::name::parse_account;
 use crate::operations::Selection;
 use crate::request::{
     BUCKET_DEFAULT, BUCKET_OCTETS_MAX, KEY_OCTETS_MAX, PRIORITY_DEFAULT, REASON_OCTETS_MAX, Rejection, instant, money,
-    positive, text,
+    parse_tenant, positive, text,
 };
 
 /// Octets of an offer's name.
@@ -341,8 +341,7 @@ impl NewAccount {
         if request.account_id == 0 {
             return Err(Rejection::new("account_id", "is missing; account numbers begin at 1"));
         }
-        let tenant = u16::try_from(request.tenant_id)
-            .map_err(|_| Rejection::new("tenant_id", format!("is {}; give at most 65535", request.tenant_id)))?;
+        let tenant = parse_tenant(request.tenant_id)?;
         let currency = Currency::parse(&request.currency).ok_or_else(|| {
             Rejection::new("currency", format!("is {:?}; give three ISO 4217 letters, e.g. EUR", request.currency))
         })?;
@@ -359,7 +358,7 @@ impl NewAccount {
         };
         let group = if request.group_id == 0 { request.account_id } else { request.group_id };
         let (id, group) = (AccountId::new(request.account_id), GroupId::new(group));
-        let account = Account { credit, ..Account::new(id, group, TenantId::new(tenant), currency) };
+        let account = Account { credit, ..Account::new(id, group, tenant, currency) };
         Ok(Self { account, asked })
     }
 }

@@ -18,7 +18,7 @@ use crate::change::Asked;
 use crate::name::{self, SubscriberSelector, parse_group, parse_subscriber};
 use crate::operations::{OperationError, Operations, Put, SubscriberSnapshot};
 use crate::refusal::refused;
-use crate::request::{Rejection, text};
+use crate::request::{Rejection, parse_tenant, text};
 use crate::subscribers::sponsor;
 use crate::{etag, page};
 
@@ -345,10 +345,9 @@ impl<O: Operations + GroupOperations> ChargingGroups for GroupsService<O> {
         request: Request<wire::ListGroupsRequest>,
     ) -> Result<Response<wire::ListGroupsResponse>, Status> {
         let wire::ListGroupsRequest { tenant_id, page_size, page_token } = request.into_inner();
-        let tenant = u16::try_from(tenant_id)
-            .map_err(|_| Rejection::new("tenant_id", format!("is {tenant_id}; give at most 65535")))?;
+        let tenant = parse_tenant(tenant_id)?;
         let (max, from) = (page::size(page_size)?, GroupId::new(page::position(&page_token)?.unwrap_or(0)));
-        let read = self.operations.groups(TenantId::new(tenant), from, max + 1).await;
+        let read = self.operations.groups(tenant, from, max + 1).await;
         let (groups, next_page_token) =
             paged(read.map_err(|error| refused(&error, "the list"))?, max, |head| head.id.get());
         let groups = groups.iter().map(group).collect();

@@ -57,7 +57,9 @@ pub use groups::{
     MemberCap, MemberChange, MemberRemoval, MemberSnapshot,
 };
 pub use name::SubscriberSelector;
-pub use notifications::{NotificationOperations, NotificationRefusal, NotificationStream, NotificationsService};
+pub use notifications::{
+    NotificationFilter, NotificationOperations, NotificationRefusal, NotificationStream, NotificationsService,
+};
 pub use operations::{
     AccountSelector, AccountSnapshot, Ask, AuditVerdict, Changed, ClientAnswer, ClockReading, ClockRefusal, Loaded,
     OperationError, Operations, Put, Recorded, Row, Selection, SessionChange, SessionFilter, SessionSnapshot,

@@ -8,20 +8,24 @@ use futures_util::stream::BoxStream;
 use futures_util::{Stream, StreamExt};
 use ocs_proto::operator::v1 as wire;
 use ocs_proto::operator::v1::notifications_server::{Notifications, NotificationsServer};
-use rating_engine::ids::CdrPosition;
+use rating_engine::ids::{CdrPosition, TenantId};
 use tonic::{Code, Request, Response, Status};
 
-use crate::name::parse_account;
+use crate::name::{SubscriberSelector, parse_account, parse_subscriber};
 use crate::operations::{OperationError, Selection};
 use crate::refusal::{refused, status};
+use crate::request::{parse_tenant, text};
+
+/// Octets of a policy counter's name: an offer's, an allowance's and what stands between.
+const POLICY_COUNTER_OCTETS_MAX: usize = 256;
 
 /// What can be asked of thresholds. Nothing is said that is not durable.
 pub trait NotificationOperations: Send + Sync + 'static {
-    /// Notifications from a CDR on, or from the next one; of all accounts or of one; to the end, or on and on.
+    /// Notifications from a CDR on, or from the next one; to the end, or on and on.
     fn notifications(
         &self,
         from: Option<CdrPosition>,
-        account: Option<Selection>,
+        filter: NotificationFilter,
         stops: bool,
     ) -> impl Future<Output = Result<NotificationStream, NotificationRefusal>> + Send;
 
@@ -30,6 +34,19 @@ pub trait NotificationOperations: Send + Sync + 'static {
         &self,
         account: Selection,
     ) -> impl Future<Output = Result<wire::ListWatchedValuesResponse, OperationError>> + Send;
+}
+
+/// Which notifications; all that it says must be so.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NotificationFilter {
+    /// Of this account.
+    pub account: Option<Selection>,
+    /// Of this subscriber's usage.
+    pub subscriber: Option<(TenantId, SubscriberSelector)>,
+    /// Of this tenant's accounts.
+    pub tenant: Option<TenantId>,
+    /// Of values that policies know by this name.
+    pub policy_counter: Option<Box<str>>,
 }
 
 /// Notifications as they come.
@@ -106,11 +123,26 @@ impl<O: NotificationOperations> Notifications for NotificationsService<O> {
         &self,
         request: Request<wire::WatchNotificationsRequest>,
     ) -> Result<Response<Told>, Status> {
-        let wire::WatchNotificationsRequest { from_position, stop_at_end, account } = request.into_inner();
-        let selection = if account.is_empty() { None } else { Some(parse_account("account", &account)?) };
+        let wire::WatchNotificationsRequest {
+            from_position,
+            stop_at_end,
+            account,
+            subscriber,
+            tenant_id,
+            policy_counter,
+        } = request.into_inner();
+        text("policy_counter", &policy_counter, POLICY_COUNTER_OCTETS_MAX)?;
+        let said = |text: &str| !text.is_empty();
+        let filter = NotificationFilter {
+            account: said(&account).then(|| parse_account("account", &account)).transpose()?,
+            subscriber: said(&subscriber).then(|| parse_subscriber("subscriber", &subscriber)).transpose()?,
+            tenant: tenant_id.map(parse_tenant).transpose()?,
+            policy_counter: said(&policy_counter).then(|| policy_counter.into()),
+        };
         let from = (from_position > 0).then(|| CdrPosition::new(from_position));
-        let told = self.operations.notifications(from, selection, stop_at_end).await;
-        let told = told.map_err(|refusal| refusal.status(&account))?;
+        let told = self.operations.notifications(from, filter, stop_at_end).await;
+        let whose = if account.is_empty() { &subscriber } else { &account };
+        let told = told.map_err(|refusal| refusal.status(whose))?;
         Ok(Response::new(Box::pin(told.map(|told| told.map_err(|refusal| refusal.status("notifications"))))))
     }
 

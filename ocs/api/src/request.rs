@@ -175,9 +175,7 @@ pub(crate) fn shown(request: wire::GetAccountRequest) -> Result<Selection, Rejec
 
 /// An account by its id (`Ok`) or by an identifier (`Err`).
 fn selection(tenant: u32, account: Option<Result<u64, String>>) -> Result<Selection, Rejection> {
-    let tenant = u16::try_from(tenant)
-        .map(TenantId::new)
-        .map_err(|_| Rejection::new("tenant_id", format!("is {tenant}; give at most 65535")))?;
+    let tenant = parse_tenant(tenant)?;
     let account = match account {
         Some(Ok(0)) => return Err(Rejection::new("account_id", "is 0; account ids begin at 1")),
         Some(Ok(id)) => AccountSelector::Id(AccountId::new(id)),
@@ -252,6 +250,12 @@ pub(crate) fn span(field: &'static str, given: Duration) -> Result<i64, Rejectio
     }
     let millis = given.seconds.checked_mul(1000).and_then(|ms| ms.checked_add(i64::from(given.nanos) / 1_000_000));
     millis.ok_or_else(|| Rejection::new(field, format!("is {} seconds, which is too far", given.seconds)))
+}
+
+/// A tenant, said by `tenant_id`.
+pub(crate) fn parse_tenant(id: u32) -> Result<TenantId, Rejection> {
+    let tenant = u16::try_from(id).map(TenantId::new);
+    tenant.map_err(|_| Rejection::new("tenant_id", format!("is {id}; give at most 65535")))
 }
 
 pub(crate) fn text(field: &'static str, text: &str, octets_max: usize) -> Result<(), Rejection> {

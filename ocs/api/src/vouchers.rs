@@ -27,7 +27,7 @@ use crate::page;
 use crate::refusal::{refused, status, status_later};
 use crate::request::{
     BUCKET_DEFAULT, BUCKET_OCTETS_MAX, KEY_OCTETS_MAX, PRIORITY_DEFAULT, REASON_OCTETS_MAX, Rejection, instant,
-    positive, text,
+    parse_tenant, positive, text,
 };
 
 /// Vouchers of one batch.
@@ -409,9 +409,7 @@ impl NewBatch {
             let reason = format!("is {}; give 1 to {VOUCHERS_AT_ONCE_MAX}", request.count);
             return Err(Rejection::new("count", reason));
         }
-        let tenant = u16::try_from(request.tenant_id)
-            .map(TenantId::new)
-            .map_err(|_| Rejection::new("tenant_id", format!("is {}; give at most 65535", request.tenant_id)))?;
+        let tenant = parse_tenant(request.tenant_id)?;
         let (amount, currency) = positive("value", request.value)?;
         let bucket = if request.bucket_id.is_empty() { BUCKET_DEFAULT } else { &request.bucket_id };
         text("bucket_id", bucket, BUCKET_OCTETS_MAX)?;

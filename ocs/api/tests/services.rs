@@ -13,10 +13,11 @@ use ocs_api::{
     ChargePage, ChargesAsked, ClientAnswer, ClockAccess, ClockReading, ClockRefusal, ControlOperations, ControlRefusal,
     DocumentAsked, DocumentChanged, DocumentFilter, DocumentName, GroupHead, GroupOperations, GroupPut, GroupSelection,
     GroupSnapshot, Loaded, MemberChange, MemberRemoval, MemberSnapshot, NewAccount, NewBatch, NewDocument,
-    NotificationOperations, NotificationRefusal, NotificationStream, OperationError, Operations, Payer, PeriodAsked,
-    Put, Recorded, Redeemed, Redemption, RefundAsked, Refunded, ReratingAsked, ReratingOperations, ReratingRefusal,
-    Row, Selection, SessionChange, SessionFilter, SessionSnapshot, Steps, SubscriberPut, SubscriberSelector,
-    SubscriberSnapshot, TopUp, ToppedUp, TransferAsked, VoucherOperations, VoucherSnapshot, WhichVoucher,
+    NotificationFilter, NotificationOperations, NotificationRefusal, NotificationStream, OperationError, Operations,
+    Payer, PeriodAsked, Put, Recorded, Redeemed, Redemption, RefundAsked, Refunded, ReratingAsked, ReratingOperations,
+    ReratingRefusal, Row, Selection, SessionChange, SessionFilter, SessionSnapshot, Steps, SubscriberPut,
+    SubscriberSelector, SubscriberSnapshot, TopUp, ToppedUp, TransferAsked, VoucherOperations, VoucherSnapshot,
+    WhichVoucher,
 };
 use ocs_proto::cdr::v1::{GetControlTotalsResponse, RatedCdr, ReconcileResponse};
 use ocs_proto::charging::v1 as common;
@@ -164,7 +165,7 @@ impl NotificationOperations for InMemory {
     async fn notifications(
         &self,
         _: Option<CdrPosition>,
-        _: Option<Selection>,
+        _: NotificationFilter,
         _: bool,
     ) -> Result<NotificationStream, NotificationRefusal> {
         Err(OperationError::Stopping.into())

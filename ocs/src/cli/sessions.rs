@@ -106,6 +106,15 @@ pub enum NotificationCommand {
         /// Only those of this account: a number or an identifier.
         #[arg(long)]
         account: Option<String>,
+        /// Only those of this subscriber's usage: a number or an identifier.
+        #[arg(long)]
+        subscriber: Option<String>,
+        /// Only those of this policy counter, as `ocs notification values` shows it: care/spend.
+        #[arg(long)]
+        counter: Option<String>,
+        /// Only those of this tenant's accounts; 0 is the operator itself.
+        #[arg(long)]
+        tenant: Option<u32>,
         /// How to reach the server.
         #[command(flatten)]
         server: Server,

@@ -9,7 +9,7 @@ use rating_engine::money::Money;
 use rating_engine::time::Timestamp;
 use serde_json::json;
 
-use super::{Connection, change, connect, print, remote, said};
+use super::{Connection, change, connect, notification, print, remote, said};
 use crate::cli::{Account, ClockCommand, Output};
 use crate::store::{OpenError, because};
 
@@ -18,8 +18,14 @@ pub(super) fn account(command: Account) -> Result<ExitCode, OpenError> {
     remote(async {
         match command {
             Account::Show { who, server, output } => {
-                let mut client = AccountsClient::new(connect(&server).await?);
-                show(&fetch(&mut client, &who).await?, output);
+                let connection = connect(&server).await?;
+                let account = fetch(&mut AccountsClient::new(connection.clone()), &who).await?;
+                let watched = if account.subscriptions.is_empty() {
+                    wire::ListWatchedValuesResponse::default()
+                } else {
+                    notification::values(connection, account.name.clone()).await?
+                };
+                show(&account, &watched, output);
             }
             Account::Topup { who, amount, key, bucket, reason, server, output } => {
                 let mut client = AccountsClient::new(connect(&server).await?);
@@ -93,9 +99,13 @@ pub(super) fn state(state: i32) -> String {
     name.trim_start_matches("ACCOUNT_STATE_").to_lowercase()
 }
 
-fn show(account: &wire::Account, output: Output) {
+fn show(account: &wire::Account, watched: &wire::ListWatchedValuesResponse, output: Output) {
     if output != Output::Table {
-        print::value(output, &as_json(account));
+        let mut shown = as_json(account);
+        if let Some(members) = shown.as_object_mut() {
+            members.insert("watched".to_owned(), notification::as_json(watched));
+        }
+        print::value(output, &shown);
         return;
     }
     println!("account        {}   {}   {}", account.account_id, account.currency, state(account.state));
@@ -149,6 +159,18 @@ fn show(account: &wire::Account, output: Output) {
             held.cycle,
             instant(held.ends_at.as_ref().or(held.cycle_end.as_ref())).unwrap_or_else(|| "never".to_owned()),
             state_of(held)
+        );
+    }
+    if !watched.values.is_empty() {
+        println!("\nWATCHED                          OFFER NUMBER  VALUE                STATUS");
+    }
+    for value in &watched.values {
+        println!(
+            "{:<32} {:<13} {:<20} {}",
+            value.policy_counter,
+            value.subscription,
+            amount(value.holding, value.value),
+            value.status
         );
     }
     if account.subscribers.iter().any(|subscriber| !subscriber.counters.is_empty()) {

@@ -6,17 +6,19 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use balance_store::{CdrError, CdrReader, records};
+use balance_store::records::{self, StoredCdr};
+use balance_store::{CdrError, CdrReader};
 use futures_util::StreamExt;
 use ocs_api::{
-    NotificationOperations, NotificationRefusal, NotificationStream, OperationError, Operations, Selection, name,
+    NotificationFilter, NotificationOperations, NotificationRefusal, NotificationStream, OperationError, Operations,
+    Selection, name,
 };
 use ocs_proto::cdr::convert::watched;
 use ocs_proto::cdr::v1::Crossing as WireCrossing;
 use ocs_proto::charging::convert::{holding, time};
 use ocs_proto::operator::v1 as wire;
 use rating_engine::crossing::{Crossing, standings};
-use rating_engine::ids::{AccountId, CdrPosition};
+use rating_engine::ids::{AccountId, CdrPosition, SubscriberId, TenantId};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -38,12 +40,14 @@ impl NotificationOperations for Desk {
     async fn notifications(
         &self,
         from: Option<CdrPosition>,
-        account: Option<Selection>,
+        filter: NotificationFilter,
         stops: bool,
     ) -> Result<NotificationStream, NotificationRefusal> {
-        let account = account.map(|selection| look(&self.charging, &selection, |_, account| account.id)).transpose()?;
+        let wanted = self.wanted(filter).await?;
         let cdrs = &self.files.cdrs;
         let (first, next) = (cdrs.first_position(), cdrs.durable().position.next());
+        // The CDR store follows the log: whoever was answered before is told of it, too.
+        let until = stops.then(|| self.charging.journal.appended_lsn());
         let from = from.unwrap_or(next);
         if from < first || from > next {
             return Err(NotificationRefusal::OutOfRange { first, next });
@@ -52,22 +56,23 @@ impl NotificationOperations for Desk {
         let place = place.map_err(|_| NotificationRefusal::TooMany(STREAMS_MAX))?;
         let (hand_on, told) = mpsc::channel(WAITING_MAX);
         let mut teller =
-            Teller { files: self.files.clone(), charging: self.charging.clone(), account, next: from, reader: None };
+            Teller { files: self.files.clone(), charging: self.charging.clone(), wanted, next: from, reader: None };
         tokio::spawn(async move {
+            // A sign of life says how far it came, also while everything is passed over.
             let mut said = Instant::now();
             loop {
-                if teller.next > teller.files.cdrs.durable().position {
-                    if stops {
+                let durable = teller.files.cdrs.durable();
+                let is_end = teller.next > durable.position;
+                let is_over = is_end && until.is_some_and(|until| durable.lsn >= until);
+                if said.elapsed() >= SILENCE_MAX || is_over {
+                    said = Instant::now();
+                    let next_position = teller.next.get();
+                    let alive = wire::WatchNotificationsResponse { next_position, ..Default::default() };
+                    if hand_on.send(Ok(alive)).await.is_err() || is_over {
                         return;
                     }
-                    if said.elapsed() >= SILENCE_MAX {
-                        said = Instant::now();
-                        let next_position = teller.next.get();
-                        let alive = wire::WatchNotificationsResponse { next_position, ..Default::default() };
-                        if hand_on.send(Ok(alive)).await.is_err() {
-                            return;
-                        }
-                    }
+                }
+                if is_end {
                     tokio::select! {
                         () = hand_on.closed() => return,
                         () = tokio::time::sleep(LOOK_EVERY) => {}
@@ -101,7 +106,7 @@ impl NotificationOperations for Desk {
     }
 
     async fn watched_values(&self, account: Selection) -> Result<wire::ListWatchedValuesResponse, OperationError> {
-        let tariffs = self.charging.tariffs.load_full();
+        let (tariffs, now) = (self.charging.tariffs.load_full(), self.charging.clock.now());
         let (values, currency, lsn) = look(&self.charging, &account, |shard, account| {
             (standings(account, &tariffs, now), account.currency, shard.last_lsn())
         })?;
@@ -109,6 +114,8 @@ impl NotificationOperations for Desk {
         let values = values.into_iter().map(|standing| {
             let (what, bucket_id, unit) = watched(&standing.watched);
             wire::WatchedValue {
+                policy_counter: standing.watched.policy_counter(&standing.offer),
+                status: standing.status().unwrap_or_default().to_owned(),
                 watched: what.into(),
                 bucket_id: bucket_id.to_owned(),
                 holding: holding(unit).into(),
@@ -130,11 +137,44 @@ impl NotificationOperations for Desk {
     }
 }
 
+impl Desk {
+    /// What a stream is to tell.
+    async fn wanted(&self, filter: NotificationFilter) -> Result<Wanted, OperationError> {
+        let NotificationFilter { account, subscriber, tenant, policy_counter } = filter;
+        let account = account.map(|selection| look(&self.charging, &selection, |_, account| account.id)).transpose()?;
+        let subscriber = match subscriber {
+            Some((tenant, selector)) => Some(self.find_subscriber(tenant, selector).await?.subscriber.id),
+            None => None,
+        };
+        Ok(Wanted { account, subscriber, tenant, policy_counter })
+    }
+}
+
+/// Which notifications a stream tells; all that it says must be so.
+struct Wanted {
+    account: Option<AccountId>,
+    subscriber: Option<SubscriberId>,
+    tenant: Option<TenantId>,
+    policy_counter: Option<Box<str>>,
+}
+
+impl Wanted {
+    fn takes(&self, cdr: &StoredCdr) -> bool {
+        self.account.is_none_or(|account| account == cdr.account)
+            && self.subscriber.is_none_or(|subscriber| Some(subscriber) == cdr.subscriber)
+            && self.tenant.is_none_or(|tenant| tenant == cdr.tenant)
+    }
+
+    fn is_of(&self, policy_counter: &str) -> bool {
+        self.policy_counter.as_deref().is_none_or(|wanted| wanted == policy_counter)
+    }
+}
+
 /// Reads what one stream is told.
 struct Teller {
     files: Arc<Files>,
     charging: Arc<Charging>,
-    account: Option<AccountId>,
+    wanted: Wanted,
     /// The next CDR that is looked at.
     next: CdrPosition,
     reader: Option<CdrReader>,
@@ -176,7 +216,7 @@ impl Teller {
                 continue;
             }
             let cdr = records::decode_cdr(record.octets).map_err(damaged)?;
-            if self.account.is_some_and(|account| account != cdr.account) {
+            if !self.wanted.takes(&cdr) {
                 continue;
             }
             let identifiers: Vec<String> = match cdr.subscriber {
@@ -187,6 +227,10 @@ impl Teller {
                 None => Vec::new(),
             };
             for (number, crossing) in cdr.crossings.iter().enumerate() {
+                let policy_counter = crossing.watched.policy_counter(&crossing.offer);
+                if !self.wanted.is_of(&policy_counter) {
+                    continue;
+                }
                 notifications.push(wire::Notification {
                     notification_id: format!("{}-{position}-{number}", self.files.partition),
                     time: Some(time(cdr.accepted)),
@@ -196,7 +240,13 @@ impl Teller {
                     currency: cdr.currency.letters().to_owned(),
                     crossing: Some(shown(crossing)),
                     position: position.get(),
+                    policy_counter,
+                    next_position: position.get(),
                 });
+            }
+            // None of the same CDR follows it.
+            if let Some(last) = notifications.last_mut() {
+                last.next_position = last.position.saturating_add(1);
             }
         }
         self.reader = Some(reader);
