@@ -266,10 +266,10 @@ async fn write(server: SocketAddr, changes: u64, done: Arc<AtomicU64>) {
 /// Nothing is told of what is passed over, but that it was: the position goes on while all the traffic is of others.
 #[test]
 fn a_sign_of_life_says_how_far_it_came() {
-    let server = watched("");
+    let mut server = watched("");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let address = server.grpc;
-    runtime.block_on(async {
+    let _open = runtime.block_on(async {
         let request =
             wire::WatchNotificationsRequest { from_position: 1, account: "accounts/2".into(), ..Default::default() };
         let mut told = watch(address, request).await.unwrap();
@@ -292,7 +292,11 @@ fn a_sign_of_life_says_how_far_it_came() {
         refused(unknown(|it| it.from_position = u64::MAX).await, Code::OutOfRange, "POSITION_OUT_OF_RANGE");
         let malformed = unknown(|it| it.tenant_id = Some(65_536)).await.unwrap_err();
         assert_eq!((malformed.code(), malformed.message().contains("tenant_id")), (Code::InvalidArgument, true));
+        told
     });
+    // An open stream holds up no end.
+    server.ask_to_stop();
+    server.stopped();
 }
 
 /// `ocs ... | head`: whoever has seen enough is no error.

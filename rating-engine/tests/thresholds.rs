@@ -426,3 +426,20 @@ fn an_offer_that_waits_for_money_still_watches_it() {
     ",
     );
 }
+
+/// Usage of January that was told in February was never February's: when it goes back, February's 1.00 stays.
+#[test]
+fn late_usage_that_goes_back_leaves_this_month() {
+    check(
+        "
+        price any  0.10/ev
+        offer m fee 0.00 period P1M spend 1.00
+        account A  balance 20.00
+        2027-01-01T00:00:00Z buy A m
+        2027-02-02T00:00:00Z A/1 record #0 at=2027-01-31T12:00:00Z  1 used 10ev -> settled cost 1.00
+        2027-02-02T01:00:00Z A/2 debit #0  1 want 10ev -> granted 10ev cost 1.00
+        2027-02-02T02:00:00Z A/3 refund A/1 #0  1 want 10ev -> granted 10ev cost 1.00
+        crossed A spend reaches 1.00 at 1.00
+    ",
+    );
+}
