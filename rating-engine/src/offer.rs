@@ -408,4 +408,30 @@ mod tests {
             ]
         );
     }
+
+    /// Thresholds ascend, each with a label of its own; shares are 1 % to 100 %, amounts above 0; there are 8 at most.
+    #[test]
+    fn every_problem_of_thresholds_is_named() {
+        let at = |at, label: &str| Threshold { at, label: label.into() };
+        let mut bad = draft(0, vec![Allowance { thresholds: vec![at(0, "a"), at(101, "b")], ..allowance("a", 0) }]);
+        bad.spend = vec![at(2, "a"), at(2, "b"), at(3, "a"), at(4, "")];
+        bad.balance = (0..9).map(|number| at(number, &number.to_string())).collect();
+        let problems = bad.publish().unwrap_err();
+        let named: Vec<(&str, &str)> = problems.iter().map(|it| (it.path.as_str(), it.reason.as_str())).collect();
+        assert_eq!(
+            named,
+            [
+                ("allowances[0].notify[0].at", "must be 1 % to 100 %"),
+                ("allowances[0].notify[1].at", "must be 1 % to 100 %"),
+                ("notify_spend[1].at", "must be above the one before"),
+                ("notify_spend[2].label", "another threshold of these has the same label"),
+                ("notify_spend[3].label", "has 1 to 32 octets"),
+                ("notify_balance", "has more than 8 thresholds"),
+                ("notify_balance[0].at", "must be above 0"),
+            ]
+        );
+        let mut good = draft(0, vec![Allowance { thresholds: vec![at(1, "a"), at(100, "b")], ..allowance("a", 0) }]);
+        (good.spend, good.balance) = ((1..9).map(|n| at(n, &n.to_string())).collect(), vec![at(i64::MAX, "all")]);
+        assert!(good.publish().is_ok_and(|offer| offer.has_thresholds()));
+    }
 }

@@ -345,6 +345,14 @@ mod tests {
         let Err(CatalogueError::Problems(problems)) = parse(&bad) else { panic!("accepted") };
         let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
         assert_eq!(paths, ["time_zone", "period", "allowances[1].unit"]);
+        let bad = OFFER
+            .replace("{at: 80 %}", "{at: half}, {at: 90 %}")
+            .replace("{at: \"20.00\", label: warning}", "{at: \"twenty\"}")
+            .replace("{at: \"2.00\", label: low}", "{at: \"0.0000001\"}");
+        let Err(CatalogueError::Problems(problems)) = parse(&bad) else { panic!("accepted") };
+        let paths: Vec<&str> = problems.iter().map(|problem| problem.path.as_str()).collect();
+        assert_eq!(paths, ["allowances[0].notify[0].at", "notify_spend[0].at", "notify_balance[0].at"]);
+        assert!(problems[0].reason.contains("write e.g. 80 %"), "{problems:?}");
         let Err(CatalogueError::Problems(problems)) = parse(&OFFER.replace("\"7.99\"", "\"-7.99\"")) else {
             panic!("accepted")
         };
