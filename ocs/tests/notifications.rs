@@ -18,6 +18,7 @@ use campaign::{Random, refused, setting};
 use ocs_api::client::{AccountsClient, NotificationsClient};
 use ocs_proto::charging::v1::Money;
 use ocs_proto::operator::v1 as wire;
+use rating_engine::time::Timestamp;
 use serde_json::{Value, json};
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Status, Streaming};
@@ -40,12 +41,11 @@ fn told(server: &Server, arguments: &[&str]) -> Vec<Value> {
     lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
-/// An offer of account 1, whose money is told below 5.00, and what else is said; the account has exactly 5.00.
-fn watched(lower: &str) -> Server {
+/// Account 1 holds an offer that says these thresholds, and exactly 5.00.
+fn watched(thresholds: &str) -> Server {
     let mut server = Server::new(3, &["--no-four-eyes"]);
     server.restart();
-    let thresholds = format!("[{lower}{{at: \"5.00\", label: low}}]");
-    let document = format!("offer: care\nversion: 1\ncurrency: EUR\nperiod: P1M\nnotify_balance: {thresholds}\n");
+    let document = format!("offer: care\nversion: 1\ncurrency: EUR\nperiod: P1M\n{thresholds}\n");
     let file = server.data().join("../care.yaml");
     std::fs::write(&file, document).unwrap();
     ask(&server, &["catalogue", "put", file.to_str().unwrap()]);
@@ -54,8 +54,8 @@ fn watched(lower: &str) -> Server {
     }
     ask(&server, &["account", "topup", "1", "--amount", "10.00", "--key", "paid"]);
     ask(&server, &["account", "buy", "1", "care"]);
-    let shown: Value = serde_json::from_str(&ask(&server, &["notification", "values", "1", "-o", "json"])).unwrap();
-    let money = shown[0]["value"].as_str().unwrap().to_owned();
+    let shown: Value = serde_json::from_str(&ask(&server, &["account", "show", "1", "-o", "json"])).unwrap();
+    let money = shown["balance"].as_str().unwrap().to_owned();
     let cents = money.replace('.', "").parse::<i64>().unwrap() - 500;
     let amount = format!("--amount=-{}.{:02}", cents / 100, cents % 100);
     ask(&server, &["account", "adjust", "1", &amount, "--reason", "to five", "--key", "first"]);
@@ -64,7 +64,7 @@ fn watched(lower: &str) -> Server {
 
 #[test]
 fn each_crossing_is_told_once_over_kills_and_repeats() {
-    let mut server = watched("");
+    let mut server = watched(LOW);
     assert_eq!(told(&server, &["--from", "1"]), Vec::<Value>::new(), "5.00 is not below 5.00");
     // 0.01 out and in again, each asked twice under its key, and the server killed after the first answer.
     for round in 0..6 {
@@ -124,6 +124,9 @@ fn each_crossing_is_told_once_over_kills_and_repeats() {
     server.audit();
 }
 
+/// Told below 5.00.
+const LOW: &str = "notify_balance: [{at: \"5.00\", label: low}]";
+
 async fn connect(server: SocketAddr) -> Result<Channel, tonic::transport::Error> {
     Endpoint::from_shared(format!("http://{server}")).unwrap().connect().await
 }
@@ -181,7 +184,7 @@ async fn follow(server: SocketAddr, from: u64, mut random: Random, end: Arc<Atom
 fn a_follower_misses_nothing_while_the_server_is_killed() {
     const CHANGES: u64 = 120;
     let (seed, kills) = (setting("CAMPAIGN_SEED", 1), setting("CAMPAIGN_KILLS", 3));
-    let mut server = watched("{at: \"4.99\", label: lower}, ");
+    let mut server = watched("notify_balance: [{at: \"4.99\", label: lower}, {at: \"5.00\", label: low}]");
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let address = server.grpc;
     let mut random = Random(seed);
@@ -266,7 +269,7 @@ async fn write(server: SocketAddr, changes: u64, done: Arc<AtomicU64>) {
 /// Nothing is told of what is passed over, but that it was: the position goes on while all the traffic is of others.
 #[test]
 fn a_sign_of_life_says_how_far_it_came() {
-    let mut server = watched("");
+    let mut server = watched(LOW);
     let runtime = tokio::runtime::Runtime::new().unwrap();
     let address = server.grpc;
     let _open = runtime.block_on(async {
@@ -297,6 +300,50 @@ fn a_sign_of_life_says_how_far_it_came() {
     // An open stream holds up no end.
     server.ask_to_stop();
     server.stopped();
+}
+
+/// Messages at 0.09: the second reaches 0.18. After kill -9 the third reaches 0.27, not the first of a new count; what is handed in again
+/// reaches nothing; given back, one leaves it.
+#[test]
+fn what_was_spent_survives_a_kill() {
+    let mut server = watched("notify_spend: [{at: \"0.18\"}, {at: \"0.27\", label: dear}]");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_millis();
+    let now = Timestamp::from_millis(i64::try_from(now).unwrap());
+    let hand_in = |server: &Server, record: &str| {
+        let record = json!({
+            "record": record, "identifiers": [format!("msisdn-{}", ocs::demo::msisdn(1))], "start": now.to_string(),
+            "service": "sms", "used": [{"events": 1}],
+        });
+        let file = server.data().join("../record.jsonl");
+        std::fs::write(&file, record.to_string()).unwrap();
+        ask(server, &["usage", "charge", file.to_str().unwrap()]);
+    };
+    let said = |server: &Server| -> Vec<(Value, Value, Value)> {
+        let all = told(server, &["--from", "1", "--counter", "care/spend"]);
+        all.iter().map(|it| (it["reached"].clone(), it["label"].clone(), it["after"].clone())).collect()
+    };
+    hand_in(&server, "a");
+    assert_eq!(said(&server), []);
+    hand_in(&server, "b");
+    let first = (json!(true), json!("0.18"), json!("0.18"));
+    assert_eq!(said(&server), std::slice::from_ref(&first));
+    server.kill();
+    server.restart();
+    for record in ["a", "b", "c", "c"] {
+        hand_in(&server, record);
+    }
+    let second = (json!(true), json!("dear"), json!("0.27"));
+    assert_eq!(said(&server), [first.clone(), second.clone()]);
+    let dear = told(&server, &["--from", "1", "--counter", "care/spend"]).pop().unwrap();
+    assert_eq!(dear["identifiers"].as_array().unwrap().len(), 2, "{dear}");
+    let charge = format!("0-{}", dear["position"]);
+    ask(&server, &["usage", "refund", &charge, "--reason", "never came", "--key", "back"]);
+    assert_eq!(said(&server), [first, second, (json!(false), json!("dear"), json!("0.18"))]);
+    let values: Value = serde_json::from_str(&ask(&server, &["notification", "values", "1", "-o", "json"])).unwrap();
+    assert_eq!((&values[0]["value"], &values[0]["status"]), (&json!("0.18"), &json!("0.18")));
+    server.ask_to_stop();
+    server.stopped();
+    server.audit();
 }
 
 /// `ocs ... | head`: whoever has seen enough is no error.
