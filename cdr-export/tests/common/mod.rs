@@ -169,6 +169,7 @@ pub fn usage(context: Context, number: u64) -> RatedCdr {
         Movement { payer, holding: Holding::Money, origin: Origin::Paid, before, delta, cost }
     };
     RatedCdr {
+        gives_back: None,
         crossings: vec![Crossing {
             watched: Watched::Allowance(BucketId::new("data#2.0001"), Holding::Units(Unit::Octet)),
             offer: OfferName::new("data-m"),
