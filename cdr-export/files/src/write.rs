@@ -8,6 +8,7 @@ use ocs_proto::cdr::v1 as wire;
 use ocs_proto::cdr::v1::RatedCdr;
 use ocs_proto::cdr::v1::cdr_export_client::CdrExportClient;
 use sha2::{Digest, Sha256};
+use tokio::sync::mpsc;
 
 use crate::folder::{Folder, Manifest, Part, Sums};
 use crate::form::{Csv, Form, Parquet, columns};
@@ -51,7 +52,7 @@ pub(crate) async fn write(
     connection: Connection,
     folder: &Folder,
     wanted: &Wanted,
-    mut each: impl FnMut(&Manifest),
+    each: fn(&Manifest),
 ) -> Result<u64, Failure> {
     let mut client = CdrExportClient::new(connection).max_decoding_message_size(MESSAGE_OCTETS_MAX);
     let tail = client.get_tail(wire::GetTailRequest {}).await?.into_inner();
@@ -60,14 +61,13 @@ pub(crate) async fn write(
         let (own, theirs) = (other.partition, tail.partition);
         return Err(Failure(format!("the folder has files of partition {own}, the server is partition {theirs}")));
     }
-    let (mut due, mut chain) = match &known {
+    let (due, chain) = match &known {
         Some(known) => (known.last.saturating_add(1), unhex(&known.chain_after)),
         None => {
             let from = wanted.from.unwrap_or(tail.first_position).max(1);
             (from, if from == 1 { vec![0; 32] } else { chain_before(&mut client, from).await? })
         }
     };
-    let begun = due;
     if wanted.until.is_some_and(|until| due > until) {
         return Ok(0);
     }
@@ -79,51 +79,107 @@ pub(crate) async fn write(
         ..wire::StreamCdrsRequest::default()
     };
     let mut stream = client.stream_cdrs(request).await?.into_inner();
-    let mut open: Option<Open> = None;
-    while let Some(batch) = stream.message().await? {
+    // One thread reads the stream, another one makes columns of it.
+    let (hand_on, mut batches) = mpsc::channel(BATCHES_WAITING);
+    let (folder, wanted, partition) = (folder.clone(), wanted.clone(), tail.partition);
+    let writing = tokio::task::spawn_blocking(move || {
+        let mut cutter = Cutter { folder, wanted, partition, due, chain, open: None, each };
+        while let Some(Batch { last, batch }) = batches.blocking_recv() {
+            cutter.take(batch)?;
+            if last {
+                cutter.close()?;
+            }
+        }
+        Ok::<_, Failure>(cutter.due.saturating_sub(due))
+    });
+    let read = async {
+        while let Some(batch) = stream.message().await? {
+            if hand_on.send(Batch { last: false, batch }).await.is_err() {
+                // The other thread says why.
+                return Ok(());
+            }
+        }
+        let _ = hand_on.send(Batch { last: true, batch: wire::StreamCdrsResponse::default() }).await;
+        Ok::<_, Failure>(())
+    };
+    let read = read.await;
+    drop(hand_on);
+    let written = writing.await.map_err(|error| Failure(format!("the thread that writes ended: {error}")))?;
+    // What could not be written is the reason, whatever came of the stream then.
+    let written = written?;
+    read.map(|()| written)
+}
+
+/// Batches that wait to be written.
+const BATCHES_WAITING: usize = 4;
+
+/// What the stream said; after the last there is no more.
+struct Batch {
+    last: bool,
+    batch: wire::StreamCdrsResponse,
+}
+
+/// Cuts the stream into files.
+struct Cutter {
+    folder: Folder,
+    wanted: Wanted,
+    partition: u32,
+    /// The CDR that is due.
+    due: u64,
+    /// The hash chain before it; empty where nobody knows it.
+    chain: Vec<u8>,
+    open: Option<Open>,
+    each: fn(&Manifest),
+}
+
+impl Cutter {
+    fn take(&mut self, batch: wire::StreamCdrsResponse) -> Result<(), Failure> {
         for cdr in &batch.records {
-            if cdr.position != due {
-                return Err(Failure(format!("CDR {} came where {due} was due", cdr.position)));
+            if cdr.position != self.due {
+                return Err(Failure(format!("CDR {} came where {} was due", cdr.position, self.due)));
             }
             let seconds = cdr.accepted.as_ref().map_or(0, |at| at.seconds);
-            let span = seconds.div_euclid(wanted.span_seconds.max(1));
-            let is_full = |open: &Open| span > open.span || due.saturating_sub(open.first) >= wanted.records_max;
-            if open.as_ref().is_some_and(is_full)
-                && let Some(full) = open.take()
-            {
-                each(&close(folder, full, tail.partition, &chain, wanted)?);
+            let span = seconds.div_euclid(self.wanted.span_seconds.max(1));
+            let is_full =
+                |open: &Open| span > open.span || self.due.saturating_sub(open.first) >= self.wanted.records_max;
+            if self.open.as_ref().is_some_and(is_full) {
+                self.close()?;
             }
-            let mut current = match open.take() {
+            let mut current = match self.open.take() {
                 Some(current) => current,
-                None => begin(folder, cdr, span, &chain, wanted)?,
+                None => begin(&self.folder, cdr, span, &self.chain, &self.wanted)?,
             };
             // A name of a person that is left out is no less in the chain.
-            if !chain.is_empty() {
-                chain = Sha256::new().chain_update(&chain).chain_update(&cdr.stored_octets).finalize().to_vec();
+            if !self.chain.is_empty() {
+                self.chain =
+                    Sha256::new().chain_update(&self.chain).chain_update(&cdr.stored_octets).finalize().to_vec();
             }
             current.form.push(cdr)?;
             current.sums.add(cdr)?;
-            current.last = due;
-            open = Some(current);
-            due = due.saturating_add(1);
+            current.last = self.due;
+            self.open = Some(current);
+            self.due = self.due.saturating_add(1);
         }
         if batch.records.is_empty() || batch.chain_hash.is_empty() {
-            continue;
+            return Ok(());
         }
-        if chain.is_empty() {
+        if self.chain.is_empty() {
             // What was before the oldest CDR that is kept, nobody says: from here on it is known.
-            chain = batch.chain_hash;
-        } else if batch.chain_hash != chain {
-            return Err(Failure(format!(
-                "CDR {}: its octets do not lead to the server's hash chain",
-                due.saturating_sub(1)
-            )));
+            self.chain = batch.chain_hash;
+        } else if batch.chain_hash != self.chain {
+            let last = self.due.saturating_sub(1);
+            return Err(Failure(format!("CDR {last}: its octets do not lead to the server's hash chain")));
         }
+        Ok(())
     }
-    if let Some(rest) = open {
-        each(&close(folder, rest, tail.partition, &chain, wanted)?);
+
+    /// Gives the file that is being written its name, if there is one.
+    fn close(&mut self) -> Result<(), Failure> {
+        if let Some(open) = self.open.take() {
+            (self.each)(&close(&self.folder, open, self.partition, &self.chain, &self.wanted)?);
+        }
+        Ok(())
     }
-    Ok(due.saturating_sub(begun))
 }
 
 /// The chain before a position: after the CDR before it.
