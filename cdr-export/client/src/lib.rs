@@ -29,6 +29,19 @@ impl From<tonic::Status> for Failure {
 /// Largest message of CDRs that is read, octets.
 pub const MESSAGE_OCTETS_MAX: usize = 64 << 20;
 
+/// Has the process end quietly when nobody reads what it prints any more: `... | head` has seen enough, which is nobody's error.
+pub fn end_when_unread() {
+    /// How the standard library begins to say so.
+    const UNREAD: &str = "failed printing to stdout";
+    let usual = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if panic.payload_as_str().is_some_and(|text| text.starts_with(UNREAD)) {
+            std::process::exit(0);
+        }
+        usual(panic);
+    }));
+}
+
 /// Micro-units as decimals, all six: -1.500000.
 pub fn decimal(micros: i64) -> String {
     let sign = if micros < 0 { "-" } else { "" };

@@ -113,6 +113,7 @@ enum Span {
 }
 
 fn main() -> ExitCode {
+    cdr_client::end_when_unread();
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(failure) => {

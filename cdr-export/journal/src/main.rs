@@ -144,6 +144,7 @@ enum Form {
 }
 
 fn main() -> ExitCode {
+    cdr_client::end_when_unread();
     match run(Cli::parse().command) {
         Ok(code) => code,
         Err(failure) => {
