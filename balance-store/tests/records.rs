@@ -1953,8 +1953,9 @@ fn crossings_and_what_was_spent_keep_their_octets() {
     let identity = "0000000101";
     assert!(hex(&written).ends_with(&(crossings + identity)), "{}", hex(&written));
     assert_eq!(records::decode_cdr(&written), Ok(StoredCdr::of(&cdr)));
-    assert_eq!(records::has_crossings(&written), Ok(true));
-    assert_eq!(records::has_crossings(&octets(|out| records::encode_cdr(out, &plain))), Ok(false));
+    let has_crossings = |octets: &[u8]| records::cdr_head(octets).map(|head| head.has_crossings);
+    assert_eq!(has_crossings(&written), Ok(true));
+    assert_eq!(has_crossings(&octets(|out| records::encode_cdr(out, &plain))), Ok(false));
 
     let mut account = holding_account();
     let contract = account.contract.as_mut().unwrap();

@@ -575,14 +575,6 @@ fn read_crossing(r: &mut Reader<'_>) -> Read<Crossing> {
     })
 }
 
-/// Whether a CDR crossed any threshold, without reading all of it.
-///
-/// # Errors
-/// [`RecordError`] when the octets are no CDR.
-pub fn has_crossings(octets: &[u8]) -> Result<bool, RecordError> {
-    cdr_head(octets).map(|head| head.has_crossings)
-}
-
 /// The rest of a session's id that begins with the client's host, as most do (RFC 6733 8.8): the host stands in the CDR already.
 fn behind_host<'a>(session: &'a SessionId, context: &Context) -> Option<&'a [u8]> {
     session.octets().strip_prefix(context.client_host.as_bytes()).filter(|_| !context.client_host.is_empty())

@@ -31,8 +31,7 @@ pub use answer::{decode_answer, decode_mutation, encode_answer, encode_mutation}
 pub use approval::{Approval, Credited, Decision, decode_approval, encode_approval};
 pub use audit::{AuditRecord, Difference, decode_audit, decode_audit_value, encode_audit, encode_audit_value};
 pub use cdr::{
-    CdrHead, CdrParts, StoredCdr, StoredLine, StoredRating, cdr_head, cdr_parts, decode_cdr, encode_cdr, has_crossings,
-    join_cdr,
+    CdrHead, CdrParts, StoredCdr, StoredLine, StoredRating, cdr_head, cdr_parts, decode_cdr, encode_cdr, join_cdr,
 };
 pub use consumer::{
     Consumer, ConsumerPlace, ParkedCdr, decode_consumer, decode_consumer_place, decode_parked_cdr, encode_consumer,

@@ -212,7 +212,7 @@ impl Teller {
             let position = record.position;
             let damaged = |error| NotificationRefusal::Unsound(format!("CDR {position}: {error}"));
             self.next = position.next();
-            if !records::has_crossings(record.octets).map_err(damaged)? {
+            if !records::cdr_head(record.octets).map_err(damaged)?.has_crossings {
                 continue;
             }
             let cdr = records::decode_cdr(record.octets).map_err(damaged)?;
