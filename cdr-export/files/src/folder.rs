@@ -164,6 +164,8 @@ impl Folder {
             return Err(Failure(format!("{}: is there and is not what these CDRs make; move it away", path.display())));
         }
         fs::rename(&unfinished, &path).map_err(at(&path, "naming"))?;
+        // A power cut must not leave the proof of a file that has no name yet.
+        self.sync()?;
         let manifest = Manifest { file: name, octets: part.octets, sha256, ..manifest };
         let text = serde_json::to_string_pretty(&manifest).map_err(|error| Failure(error.to_string()))?;
         let proof = self.0.join(manifest_name(&manifest));
@@ -171,8 +173,13 @@ impl Folder {
         let mut file = File::create(&unproved).map_err(at(&unproved, "making"))?;
         let written = writeln!(file, "{text}").and_then(|()| file.sync_all());
         written.and_then(|()| fs::rename(&unproved, &proof)).map_err(at(&proof, "writing"))?;
-        File::open(&self.0).and_then(|folder| folder.sync_all()).map_err(at(&self.0, "syncing"))?;
+        self.sync()?;
         Ok(manifest)
+    }
+
+    /// Has the names of its files on disk.
+    fn sync(&self) -> Result<(), Failure> {
+        File::open(&self.0).and_then(|folder| folder.sync_all()).map_err(at(&self.0, "syncing"))
     }
 
     /// What is wrong with a file, if anything is.
